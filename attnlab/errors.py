@@ -1,0 +1,65 @@
+"""The errors a person may meet. Each carries the exit code that the command line ends with.
+
+The text of an error is one line: where: what was given; what was expected, and who set it.
+"""
+
+
+class AttnlabError(Exception):
+    """Something that the person at the keyboard can put right."""
+
+    exit_code = 1
+
+
+class ShapeError(AttnlabError, ValueError):
+    """Arrays whose shapes or types do not go together. The text names both, and who set them."""
+
+    exit_code = 3
+
+
+class UsageError(AttnlabError, ValueError):
+    """The command line asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class ConfigError(AttnlabError, ValueError):
+    """A configuration that is wrong or not found.
+
+    Args:
+        complaints: one line per mistake, each beginning with its place.
+        source: the file or name the configuration came from; heads the list when there are several.
+    """
+
+    exit_code = 2
+
+    def __init__(self, *complaints: str, source: str = "config") -> None:
+        self.complaints = complaints
+        if len(complaints) == 1:
+            text = complaints[0]
+        else:
+            text = "\n".join([f"{source}: {len(complaints)} mistakes", *complaints])
+        super().__init__(text)
+
+
+class InputError(AttnlabError, ValueError):
+    """An input file that is missing, unreadable, invalid, or does not fit the configuration."""
+
+    exit_code = 3
+
+
+class MemoryRefused(AttnlabError):
+    """Work that would need more memory than may be used; says how much, and what avoids it."""
+
+    exit_code = 4
+
+
+class WriteError(AttnlabError):
+    """A result that could not be written."""
+
+    exit_code = 5
+
+
+class MissingExtra(AttnlabError, ImportError):
+    """An optional package that is not installed; names the extra that brings it."""
+
+    exit_code = 2

@@ -1,0 +1,1 @@
+"""The user's files: strict YAML, embeddings, weights, run directories."""
