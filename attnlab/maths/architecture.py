@@ -63,3 +63,20 @@ class BlockSpec:
     def score_scale(self) -> float:
         """The number that q·k is multiplied by: `scale`, or 1/√d_k."""
         return self.d_k**-0.5 if self.scale is None else self.scale
+
+
+Scheme = Literal["xavier_uniform", "xavier_normal", "lecun_normal", "identity", "normal"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Initialisation:
+    """How weights that no file gives are drawn. Biases start at 0, norm gains at 1.
+
+    per: whether "matrix" (all heads side by side) or "head" sets the fan-in and fan-out of W_Q, W_K, W_V and W_O.
+    """
+
+    scheme: Scheme = "xavier_uniform"
+    #: for scheme "normal" only
+    standard_deviation: float | None = None
+    per: Literal["matrix", "head"] = "matrix"
+    seed: int = 0
