@@ -57,9 +57,3 @@ class WriteError(AttnlabError):
     """A result that could not be written."""
 
     exit_code = 5
-
-
-class MissingExtra(AttnlabError, ImportError):
-    """An optional package that is not installed; names the extra that brings it."""
-
-    exit_code = 2

@@ -130,8 +130,24 @@ class Series:
     log_y: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class DerivationStep:
+    """One line of a derivation: `left` = `right`, and a remark."""
+
+    left: str
+    right: str
+    remark: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derivation:
+    """A number worked out line by line; the right-hand sides stand one below the other."""
+
+    steps: Sequence[DerivationStep]
+
+
 #: What a report is made of, in reading order.
-Part = Finding | Table | Grid | Checks
+Part = Finding | Table | Grid | Checks | Derivation
 #: What can be drawn.
 Drawable = Grid | GridSheet | Histogram | Series
 
@@ -146,8 +162,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a person sees of an experiment: a heading, parts in reading order, figures."""
+    """What a person sees of an experiment in a terminal: a heading, then parts in reading order."""
 
     heading: str
     parts: Sequence[Part]
-    figures: Sequence[Figure] = ()

@@ -1,0 +1,178 @@
+"""One Transformer block, every step in view: T1 = SelfAttention(X) … H.
+
+`BlockSpec` says the equations; this file computes them, top down.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from attnlab.maths.activations import ELEMENTWISE
+from attnlab.maths.architecture import BlockSpec, Rotary
+from attnlab.maths.attention import AttentionSteps, attention_steps
+from attnlab.maths.inputs import attention_inputs
+from attnlab.maths.norms import norm
+from attnlab.maths.positions import alibi_bias, rotary
+from attnlab.maths.precision import Array, rounded, working_dtype
+from attnlab.maths.weights import BlockWeights, linear
+
+
+class LayerTrace(NamedTuple):
+    """Every intermediate of one block on n tokens. Without a feed-forward t4 and t5 are None."""
+
+    #: what went in, (n, d_model)
+    x: Array
+    #: what the projections read: x, or its norm (pre-norm)
+    attention_input: Array
+    #: (h, n, d_k) and (g, n, d_k): x W + b
+    q_projection: Array
+    k_projection: Array
+    #: the same after qk_norm and rotary, as the scores use them
+    q: Array
+    k: Array
+    #: (g, n, d_v)
+    v: Array
+    #: (h, n, n): scale·q·k, before cap, bias and mask
+    raw_scores: Array
+    #: (h, n, n): after cap, bias and mask; -inf where a key is hidden
+    scores: Array
+    weights: Array
+    #: (h, n)
+    lse: Array
+    #: (h, n, d_v): Σ_j p_ij v_j, per head
+    heads: Array
+    t1: Array
+    t2: Array
+    #: None when pre-norm without a feed-forward
+    t3: Array | None
+    t4: Array | None
+    t5: Array | None
+    #: H, (n, d_model)
+    output: Array
+    #: boolean, broadcastable to the scores; None = every key is visible
+    visible: Array | None
+
+    @property
+    def steps(self) -> dict[str, Array]:
+        """T1 … H by name, those that the block has."""
+        named = {"T1": self.t1, "T2": self.t2, "T3": self.t3, "T4": self.t4, "T5": self.t5, "H": self.output}
+        return {name: array for name, array in named.items() if array is not None}
+
+    @property
+    def attention(self) -> AttentionSteps:
+        """The attention itself, as its statistics read it."""
+        return AttentionSteps(self.raw_scores, self.scores, self.weights, self.lse, self.heads, self.visible)
+
+
+class Projections(NamedTuple):
+    """Queries, keys and values of one block."""
+
+    q_projection: Array
+    k_projection: Array
+    q: Array
+    k: Array
+    v: Array
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def trace_block(spec: BlockSpec, weights: BlockWeights, x: Array) -> LayerTrace:
+    """Run one block on x (n, d_model) and keep everything; what half precision cannot hold becomes inf, then NaN.
+
+    Source: Vaswani et al. 2017, section 3.1.
+    """
+    post = spec.norm_position == "post"
+    attention_input = x if post else block_norm(spec, weights, "ln1", x)
+    projections = project(spec, weights, attention_input)
+    steps = self_attention(spec, projections)
+    t1 = join_heads(spec, weights, rounded(steps.output, x.dtype))
+    t2 = x + t1
+    t3 = t4 = t5 = None
+    if post:
+        t3 = block_norm(spec, weights, "ln1", t2)
+    elif spec.d_ff is not None:
+        t3 = block_norm(spec, weights, "ln2", t2)
+    if spec.d_ff is None:
+        output = t2 if t3 is None else t3
+    else:
+        t4 = feed_forward(spec, weights, t2 if t3 is None else t3)
+        t5 = (t3 if post and t3 is not None else t2) + t4
+        output = block_norm(spec, weights, "ln2", t5) if post else t5
+    return LayerTrace(
+        x=x,
+        attention_input=attention_input,
+        **projections._asdict(),
+        raw_scores=steps.scores,
+        scores=steps.logits,
+        weights=steps.weights,
+        lse=steps.lse,
+        heads=steps.output,
+        t1=t1,
+        t2=t2,
+        t3=t3,
+        t4=t4,
+        t5=t5,
+        output=output,
+        visible=steps.visible,
+    )
+
+
+def block_norm(spec: BlockSpec, weights: BlockWeights, name: str, x: Array) -> Array:
+    """The block's norm of that name: ln1 or ln2."""
+    return norm(spec.norm, x, weights[f"{name}.w"], weights.get(f"{name}.b"), eps=spec.norm_eps)
+
+
+def project(spec: BlockSpec, weights: BlockWeights, x: Array) -> Projections:
+    """q = x W_Q + b_Q, k and v alike, for every head; then qk_norm and rotary positions on q and k."""
+    q, k, v = (linear(x, weights[f"attn.W_{role}"], _row(weights.get(f"attn.b_{role}"))) for role in "QKV")
+    return Projections(q, k, prepared(spec, weights, "q", q), prepared(spec, weights, "k", k), v)
+
+
+def _row(bias: Array | None) -> Array | None:
+    """A head's bias (h, d) as (h, 1, d), to add to every token."""
+    return None if bias is None else bias[:, None]
+
+
+def prepared(spec: BlockSpec, weights: BlockWeights, role: str, x: Array) -> Array:
+    """Queries or keys after qk_norm and rotary positions, in that order."""
+    if spec.qk_norm is not None:
+        gain, bias = weights[f"attn.{role}_norm.w"], weights.get(f"attn.{role}_norm.b")
+        x = norm(spec.qk_norm, x, gain, bias, eps=spec.norm_eps)
+    return rotary(x, spec.position) if isinstance(spec.position, Rotary) else x
+
+
+def self_attention(spec: BlockSpec, p: Projections) -> AttentionSteps:
+    """The attention of every head, its matrix kept."""
+    n = p.q.shape[-2]
+    bias = None
+    if spec.position == "alibi":
+        bias = alibi_bias(spec.n_heads, n).astype(working_dtype(p.q.dtype))
+    inputs = attention_inputs(
+        p.q,
+        p.k,
+        p.v,
+        mask=None,
+        bias=bias,
+        causal=spec.causal,
+        window=spec.window,
+        scale=spec.scale,
+        softcap=spec.softcap,
+    )
+    return attention_steps(inputs)
+
+
+def join_heads(spec: BlockSpec, weights: BlockWeights, heads: Array) -> Array:
+    """(h, n, d_v) → (n, d_model): the heads side by side, times W_O where the block has one."""
+    h, n, e = heads.shape
+    joined = heads.transpose(1, 0, 2).reshape(n, h * e)
+    if not spec.output_projection:
+        return joined
+    w_o = weights["attn.W_O"]
+    return linear(joined, w_o.reshape(h * e, w_o.shape[-1]), weights.get("attn.b_O"))
+
+
+def feed_forward(spec: BlockSpec, weights: BlockWeights, x: Array) -> Array:
+    """act(x W_in + b_in) W_out + b_out; gated: (act(x W_gate) · (x W_in + b_in)) W_out + b_out."""
+    hidden = linear(x, weights["mlp.W_in"], weights.get("mlp.b_in"))
+    activation = ELEMENTWISE[spec.activation]
+    hidden = activation(linear(x, weights["mlp.W_gate"], None)) * hidden if spec.gated else activation(hidden)
+    return linear(hidden, weights["mlp.W_out"], weights.get("mlp.b_out"))

@@ -1,0 +1,149 @@
+"""What attention is asked to do, checked once: shapes, dtypes and settings, for every path that computes it."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from attnlab.errors import ShapeError
+from attnlab.maths.precision import Array, common_dtype, working_dtype
+from attnlab.maths.visibility import broadcastable, check_window, visible_keys
+
+
+class AttentionInputs(NamedTuple):
+    """Checked inputs, in the dtype to compute in, with query heads grouped by the key/value head that they use.
+
+    r = h/g query heads share a key/value head; their queries stand one after the other in one axis of r·n rows.
+    """
+
+    #: (…, g, r·n, d)
+    q: Array
+    #: (…, g, m, d)
+    k: Array
+    #: (…, g, m, e)
+    v: Array
+    #: boolean, broadcastable to `shape`; None = every key is visible
+    visible: Array | None
+    #: broadcastable to `shape`, or None
+    bias: Array | None
+    scale: float
+    softcap: float | None
+    #: of the scores: (…, h, n, m)
+    shape: tuple[int, ...]
+    #: what results come back in
+    dtype: np.dtype[Any]
+    #: whether the caller gave a head axis, and gets one back
+    headed: bool
+
+    def returned(self, array: Array) -> Array:
+        """The array as the caller's arrays came: without the head axis that was added for them."""
+        return array if self.headed else array[0]
+
+
+def attention_inputs(
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    mask: Array | None,
+    bias: Array | None,
+    causal: bool,
+    window: int | None,
+    scale: float | None,
+    softcap: float | None,
+) -> AttentionInputs:
+    """Check and group the inputs of attention; see `attnlab.attention` for their meaning. For scores alone, v is k.
+
+    Raises:
+        ShapeError: widths, heads, lengths, dtypes or settings that do not go together.
+    """
+    q, k, v = np.asarray(q), np.asarray(k), np.asarray(v)
+    mask, bias = None if mask is None else np.asarray(mask), None if bias is None else np.asarray(bias)
+    check_mask_and_bias(mask, bias)
+    check_window(window, causal=causal)
+    dtype = common_dtype(q=q, k=k, v=v, bias=bias)
+    headed = check_axes(q, k, v)
+    if not headed:
+        q, k, v = q[None], k[None], v[None]
+    lead = leading_shape(q, k, v)
+    shape = (*lead, q.shape[-3], q.shape[-2], k.shape[-2])
+    mask = None if mask is None else broadcastable("mask", mask, shape)
+    bias = None if bias is None else broadcastable("bias", bias, shape)
+    working = working_dtype(dtype)
+    return AttentionInputs(
+        q=grouped(q.astype(working, copy=False), lead, k.shape[-3]),
+        k=spread(k.astype(working, copy=False), lead),
+        v=spread(v.astype(working, copy=False), lead),
+        visible=visible_keys(shape, mask=mask, bias=bias, causal=causal, window=window),
+        bias=None if bias is None else bias.astype(working, copy=False),
+        scale=checked_scale(scale, q.shape[-1]),
+        softcap=checked_softcap(softcap),
+        shape=shape,
+        dtype=dtype,
+        headed=headed,
+    )
+
+
+def check_mask_and_bias(mask: Array | None, bias: Array | None) -> None:
+    """A mask is boolean and a bias is not; each given for the other is a mistake, told as such."""
+    if mask is not None and mask.dtype != np.bool_:
+        raise ShapeError(f"mask: dtype {mask.dtype}; expected bool, True = may attend (numbers to add go in bias)")
+    if bias is not None and bias.dtype == np.bool_:
+        raise ShapeError("bias: dtype bool; expected floating numbers to add to the scores (booleans go in mask)")
+
+
+def check_axes(q: Array, k: Array, v: Array) -> bool:
+    """Whether q, k and v have a head axis, once their widths, lengths and heads are known to agree."""
+    arrays = {"q": q, "k": k} if v is k else {"q": q, "k": k, "v": v}
+    shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+    axes = {array.ndim for array in arrays.values()}
+    if not (axes == {2} or min(axes) >= 3):
+        raise ShapeError(f"{shapes}; expected (n, d) for all, or (…, heads, n, d) for all")
+    if q.shape[-1] != k.shape[-1]:
+        raise ShapeError(f"k: width {k.shape[-1]}; expected {q.shape[-1]}, set by q ({shapes})")
+    if q.shape[-1] == 0:
+        raise ShapeError(f"q: width 0; expected a width of 1 or more ({shapes})")
+    if v.shape[-2] != k.shape[-2]:
+        raise ShapeError(f"v: {v.shape[-2]} keys; expected {k.shape[-2]}, set by k ({shapes})")
+    headed = axes != {2}
+    if headed and v.shape[-3] != k.shape[-3]:
+        raise ShapeError(f"v: {v.shape[-3]} heads; expected {k.shape[-3]}, set by k ({shapes})")
+    if headed and (k.shape[-3] == 0 or q.shape[-3] % k.shape[-3]):
+        raise ShapeError(f"k: {k.shape[-3]} heads; expected a number that divides q's {q.shape[-3]} ({shapes})")
+    return headed
+
+
+def leading_shape(q: Array, k: Array, v: Array) -> tuple[int, ...]:
+    """The axes before the heads, broadcast together."""
+    leads = [array.shape[:-3] for array in (q, k, v)]
+    try:
+        return np.broadcast_shapes(*leads)
+    except ValueError:
+        raise ShapeError(f"leading axes {' and '.join(map(str, leads))} of q, k, v do not broadcast") from None
+
+
+def grouped(q: Array, lead: tuple[int, ...], groups: int) -> Array:
+    """(…, h, n, d) → (…, g, r·n, d): the queries that share a key/value head, in one axis of rows."""
+    h, n, d = q.shape[-3:]
+    return spread(q, lead).reshape(*lead, groups, h // groups * n, d)
+
+
+def spread(array: Array, lead: tuple[int, ...]) -> Array:
+    """The array with its leading axes broadcast to `lead`."""
+    return np.broadcast_to(array, (*lead, *array.shape[-3:]))
+
+
+def checked_scale(scale: float | None, d: int) -> float:
+    """1/√d, or the finite number given."""
+    if scale is None:
+        return d**-0.5
+    if not math.isfinite(scale):
+        raise ShapeError(f"scale: {scale}; expected a finite number, or None for 1/√d")
+    return float(scale)
+
+
+def checked_softcap(softcap: float | None) -> float | None:
+    """None, or the finite positive number given."""
+    if softcap is not None and not (math.isfinite(softcap) and softcap > 0):
+        raise ShapeError(f"softcap: {softcap}; expected a finite number above 0, or None for no cap")
+    return softcap

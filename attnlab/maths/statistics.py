@@ -1,0 +1,188 @@
+"""The statistics of one attention, per head, each defined once: from sums over its rows to the numbers people read.
+
+A new statistic is one entry of `STATISTICS` and one field of `HeadStatistics`; every path that fills `RowSums` has it.
+Rows weigh equally. Rows that see no key, and rows that hold a NaN or inf, are counted and stay out of the means.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from attnlab.maths.precision import Array
+from attnlab.maths.rows import RowSums
+
+#: A row is saturated when one key holds more than this.
+SATURATED = 0.99
+#: A head is a sink when key 0 gets more than this on average (Gu et al. 2024).
+SINK = 0.3
+
+
+class HeadStatistics(NamedTuple):
+    """One number per head (…, h), float64; NaN where a statistic is not defined (no such rows, or see `reasons`)."""
+
+    score_mean: Array
+    score_variance: Array
+    score_max: Array
+    logit_max: Array
+    entropy: Array
+    normalized_entropy: Array
+    perplexity: Array
+    effective_keys: Array
+    max_weight: Array
+    saturated_fraction: Array
+    jacobian_trace_mean: Array
+    jacobian_trace_median: Array
+    sink_mass: Array
+    sink: Array
+    #: (…, h, m)
+    received: Array
+    received_max: Array
+    received_argmax: Array
+    self_mass: Array
+    previous_mass: Array
+    next_mass: Array
+    distance: Array
+    asymmetry: Array
+    norm_bound: Array
+    empty_rows: Array
+    nonfinite_rows: Array
+    #: why a statistic is not defined here at all, by its name
+    reasons: Mapping[str, str]
+
+    def of_head(self, index: int) -> "HeadStatistics":
+        """The statistics of one head of (h,), each a number; received is (m,)."""
+        return self._replace(**{name: getattr(self, name)[index] for name in self._fields if name != "reasons"})
+
+
+def head_statistics(rows: RowSums, asymmetry: Array | None, reasons: Mapping[str, str]) -> HeadStatistics:
+    """Every statistic of `STATISTICS` from the row sums; the asymmetry, which needs the whole matrix, is handed in."""
+    values = {name: reduce(rows) for name, reduce in STATISTICS.items()}
+    nowhere = np.full(rows.sound.shape[:-1], np.nan)
+    return HeadStatistics(**values, asymmetry=nowhere if asymmetry is None else asymmetry, reasons=reasons)
+
+
+def mean_over(rows: Array, chosen: Array) -> Array:
+    """The mean of a row quantity over the chosen rows, (…, h); NaN where none is chosen."""
+    count = chosen.sum(axis=-1)
+    total: Array = np.where(chosen, rows, 0.0).sum(axis=-1)
+    return total / np.where(count > 0, count, np.nan)
+
+
+def _mean(field: Callable[[RowSums], Array]) -> Callable[[RowSums], Array]:
+    """The mean over all sound rows."""
+    return lambda rows: mean_over(field(rows), rows.sound)
+
+
+def _choosing(rows: RowSums) -> Array:
+    """Sound rows with two visible keys or more: the others have nothing to choose between."""
+    return rows.sound & (rows.count > 1)
+
+
+def _mean_choosing(field: Callable[[RowSums], Array]) -> Callable[[RowSums], Array]:
+    """The mean over sound rows with two visible keys or more."""
+    return lambda rows: mean_over(field(rows), _choosing(rows))
+
+
+def _mean_seen(field: Callable[[RowSums], Array]) -> Callable[[RowSums], Array]:
+    """The mean over the sound rows for which the quantity exists."""
+    return lambda rows: mean_over(field(rows), rows.sound & ~np.isnan(field(rows)))
+
+
+def _largest(field: Callable[[RowSums], Array]) -> Callable[[RowSums], Array]:
+    """The largest over the sound rows for which the quantity exists; NaN where there is none."""
+
+    def largest(rows: RowSums) -> Array:
+        values = field(rows)
+        exists = rows.sound & ~np.isnan(values)
+        top = np.where(exists, values, -np.inf).max(axis=-1, initial=-np.inf)
+        return np.where(exists.any(axis=-1), top, np.nan)
+
+    return largest
+
+
+def _score_mean(rows: RowSums) -> Array:
+    """The mean over visible entries of sound rows (entries, not rows, weigh equally)."""
+    count = np.where(rows.sound, rows.count, 0.0)
+    total = count.sum(axis=-1)
+    mean: Array = (count * np.where(rows.sound, rows.score_mean, 0.0)).sum(axis=-1) / np.where(total > 0, total, np.nan)
+    return mean
+
+
+def _score_variance(rows: RowSums) -> Array:
+    """The population variance over visible entries: within rows and, about the common mean, between them."""
+    count = np.where(rows.sound, rows.count, 0.0)
+    total = count.sum(axis=-1)
+    between = count * np.square(np.where(rows.sound, rows.score_mean, 0.0) - _score_mean(rows)[..., None])
+    within = np.where(rows.sound, rows.score_m2, 0.0)
+    variance: Array = (np.where(rows.sound, between, 0.0) + within).sum(axis=-1) / np.where(total > 0, total, np.nan)
+    return variance
+
+
+def _median_jacobian_trace(rows: RowSums) -> Array:
+    """The median over sound rows with two visible keys or more; NaN where there is none."""
+    chosen = _choosing(rows)
+    ordered = np.sort(np.where(chosen, rows.jacobian_trace, np.inf), axis=-1)
+    count = chosen.sum(axis=-1)
+    if ordered.shape[-1] == 0:
+        return np.full(count.shape, np.nan)
+    low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, ordered.shape[-1] - 1)
+    middle = [np.take_along_axis(ordered, at[..., None], axis=-1)[..., 0] for at in (low, high)]
+    return np.where(count > 0, (middle[0] + middle[1]) / 2, np.nan)
+
+
+def _received(rows: RowSums) -> Array:
+    """Per key, the mean weight that it gets: (…, h, m), summing to 1."""
+    count = rows.sound.sum(axis=-1)
+    return rows.received / np.where(count > 0, count, np.nan)[..., None]
+
+
+def _received_max(rows: RowSums) -> Array:
+    """The largest share that one key gets."""
+    return _received(rows).max(axis=-1) if rows.received.shape[-1] else np.full(rows.sound.shape[:-1], np.nan)
+
+
+def _received_argmax(rows: RowSums) -> Array:
+    """The key that gets it; NaN where no row is sound."""
+    if rows.received.shape[-1] == 0:
+        return np.full(rows.sound.shape[:-1], np.nan)
+    return np.where(rows.sound.any(axis=-1), rows.received.argmax(axis=-1), np.nan)
+
+
+_sink_mass = _mean(lambda rows: rows.first)
+
+#: name -> how it comes from the row sums
+STATISTICS: dict[str, Callable[[RowSums], Array]] = {
+    "score_mean": _score_mean,
+    "score_variance": _score_variance,
+    "score_max": _largest(lambda rows: rows.score_max),
+    "logit_max": _largest(lambda rows: rows.logit_max),
+    "entropy": _mean_choosing(lambda rows: rows.entropy),
+    "normalized_entropy": _mean_choosing(lambda rows: rows.entropy / np.log(np.maximum(rows.count, 2))),
+    "perplexity": _mean(lambda rows: np.exp(rows.entropy)),
+    "effective_keys": _mean(lambda rows: 1 / np.where(rows.square > 0, rows.square, 1)),
+    "max_weight": _mean_choosing(lambda rows: rows.top),
+    "saturated_fraction": _mean_choosing(lambda rows: (rows.top > SATURATED).astype(np.float64)),
+    "jacobian_trace_mean": _mean_choosing(lambda rows: rows.jacobian_trace),
+    "jacobian_trace_median": _median_jacobian_trace,
+    "sink_mass": _sink_mass,
+    "sink": lambda rows: _sink_mass(rows) > SINK,
+    "received": _received,
+    "received_max": _received_max,
+    "received_argmax": _received_argmax,
+    "self_mass": _mean_seen(lambda rows: rows.itself),
+    "previous_mass": _mean_seen(lambda rows: rows.previous),
+    "next_mass": _mean_seen(lambda rows: rows.following),
+    "distance": _mean_seen(lambda rows: rows.distance),
+    "norm_bound": _largest(lambda rows: rows.norm_ratio),
+    "empty_rows": lambda rows: (rows.count == 0).sum(axis=-1),
+    "nonfinite_rows": lambda rows: ((rows.count > 0) & ~rows.sound).sum(axis=-1),
+}
+
+
+def asymmetry(weights: Array) -> Array:
+    """‖A − Aᵀ‖_F / (2‖A‖_F), from 0 (symmetric) to 1/√2 (A_ij A_ji = 0 throughout); (…, n, n) → (…); NaN if A is 0."""
+    wide = weights.astype(np.float64)
+    norm = np.linalg.norm(wide, axis=(-2, -1))
+    difference: Array = np.linalg.norm(wide - wide.swapaxes(-1, -2), axis=(-2, -1))
+    return difference / (2 * np.where(norm > 0, norm, np.nan))
