@@ -1,0 +1,191 @@
+"""Configurations: a preset, a YAML file or plain Python data, checked and resolved into frozen records."""
+
+import os.path
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from attnlab.files.config_keys import ROOT, head_width, value_width
+from attnlab.files.kinds import Complaints
+from attnlab.files.opening import shown
+from attnlab.files.presets import preset_names, preset_path
+from attnlab.files.python_nodes import from_python
+from attnlab.files.schema import Values
+from attnlab.files.yaml_nodes import parse, read_bytes, yaml_text
+from attnlab.maths.architecture import BlockSpec, Initialisation, Position, Rotary
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomInput:
+    """n standard normal embeddings."""
+
+    n: int = 8
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Where weights come from: drawn, from a file, or from a file with the rest drawn. One of the two is not None."""
+
+    #: None: the file has to give every tensor.
+    initialisation: Initialisation | None
+    file: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """What the block runs on: random embeddings, or a file's. One of the two is not None."""
+
+    random: RandomInput | None
+    file: Path | None
+    #: The tokens' texts, where a file gives them.
+    tokens: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A checked configuration: every default filled in, every path absolute."""
+
+    #: The preset's name, the file's name without its ending, or "config" for Python data.
+    name: str
+    #: Where it was read; no part of what it says.
+    path: Path | None = field(compare=False)
+    block: BlockSpec
+    layers: int
+    weights: Weights
+    input: Input
+    #: float16, bfloat16, float32 or float64
+    dtype: str
+
+
+def load_config(source: str | Path | Mapping[str, object]) -> Config:
+    """The configuration, checked.
+
+    Args:
+        source: a preset's name, a YAML file, or the same as plain data. Paths in a file are relative to the file's
+            folder, paths in data to the working directory.
+
+    Raises:
+        ConfigError: not found, not readable, or wrong; every mistake is listed with its place.
+    """
+    if isinstance(source, Mapping):
+        complaints = Complaints("config", ROOT.homes)
+        return _config(ROOT.check(from_python(source, "config"), "", complaints), complaints, "config", None)
+    path = _path(source)
+    complaints = Complaints(shown(path), ROOT.homes)
+    root = parse(read_bytes(path), complaints.source)
+    return _config(ROOT.check(root, "", complaints), complaints, path.stem, path)
+
+
+def _path(source: str | Path) -> Path:
+    is_file = isinstance(source, Path) or (source not in preset_names() and os.path.lexists(source))
+    return Path(source) if is_file else preset_path(str(source))
+
+
+def _config(root: Values, complaints: Complaints, name: str, path: Path | None) -> Config:
+    complaints.raise_any()
+    folder = (path or Path("config")).absolute().parent
+    return Config(
+        name=name,
+        path=path,
+        block=_block(root["block"]),
+        layers=root["layers"],
+        weights=_weights(root["weights"], folder),
+        input=_input(root["input"], folder),
+        dtype=root["dtype"],
+    )
+
+
+def _block(block: Values) -> BlockSpec:
+    resolved: dict[str, Any] = {
+        "n_kv_heads": block["n_kv_heads"] or block["n_heads"],
+        "d_k": head_width(block),
+        "d_v": value_width(block),
+        "position": _position(block["position"]),
+    }
+    return BlockSpec(**{**block.values, **resolved})
+
+
+def _position(position: Any) -> Position:
+    if isinstance(position, Values):
+        return Rotary(**position["rotary"].values)
+    word: Position = Rotary() if position == "rotary" else position
+    return word
+
+
+def _weights(weights: Values, folder: Path) -> Weights:
+    file = None if weights["file"] is None else folder / weights["file"]
+    drawn = weights["init"] is not None and (file is None or "init" in weights.given)
+    return Weights(initialisation=_initialisation(weights) if drawn else None, file=file)
+
+
+def _initialisation(weights: Values) -> Initialisation:
+    init = weights["init"]
+    settings = {"per": weights["per"], "seed": weights["seed"]}
+    if isinstance(init, Values):
+        return Initialisation(scheme="normal", standard_deviation=init["normal"], **settings)
+    return Initialisation(scheme=init, **settings)
+
+
+def _input(source: Values, folder: Path) -> Input:
+    if source["file"] is None:
+        return Input(random=RandomInput(**source["random"].values), file=None, tokens=None)
+    tokens = None if source["tokens"] is None else folder / source["tokens"]
+    return Input(random=None, file=folder / source["file"], tokens=tokens)
+
+
+def with_seed(config: Config, seed: int) -> Config:
+    """The configuration with one seed (0 or more) for its weights and its input."""
+    drawn, random = config.weights.initialisation, config.input.random
+    return replace(
+        config,
+        weights=replace(config.weights, initialisation=drawn and replace(drawn, seed=seed)),
+        input=replace(config.input, random=random and replace(random, seed=seed)),
+    )
+
+
+def config_document(config: Config) -> dict[str, object]:
+    """The configuration in the shape of its YAML file, resolved: plain data that JSON can hold."""
+    return {
+        "block": {**vars(config.block), "position": _position_document(config.block.position)},
+        "layers": config.layers,
+        "weights": _weights_document(config.weights),
+        "input": _input_document(config.input),
+        "dtype": config.dtype,
+    }
+
+
+def config_yaml(config: Config) -> str:
+    """The same as YAML; `load_config` reads an equal configuration from a file of that text and the same name."""
+    return yaml_text(config_document(config))
+
+
+def json_schema() -> dict[str, object]:
+    """The configuration as a JSON schema (draft 2020-12), for editors; most rules between keys are beyond it."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "attnlab configuration",
+        "description": "A Transformer block, its weights and its input.",
+        **ROOT.schema(),
+        "type": "object",
+    }
+
+
+def _position_document(position: Position) -> object:
+    return {"rotary": dict(vars(position))} if isinstance(position, Rotary) else position
+
+
+def _weights_document(weights: Weights) -> dict[str, object]:
+    file = None if weights.file is None else str(weights.file)
+    drawn = weights.initialisation
+    if drawn is None:
+        return {"init": None, "file": file}
+    init: object = {"normal": drawn.standard_deviation} if drawn.scheme == "normal" else drawn.scheme
+    return {"init": init, "per": drawn.per, "seed": drawn.seed, "file": file}
+
+
+def _input_document(source: Input) -> dict[str, object]:
+    if source.random is not None:
+        return {"random": dict(vars(source.random))}
+    return {"file": str(source.file), "tokens": None if source.tokens is None else str(source.tokens)}

@@ -1,0 +1,197 @@
+"""The keys of a configuration: what each takes and means, its default, and the rules between them."""
+
+from typing import get_args
+
+from attnlab.files.kinds import boolean, choice, integer, nullable, number, text
+from attnlab.files.schema import REQUIRED, Key, Section, Values, WordOr
+from attnlab.maths.architecture import Activation, NormKind, Scheme
+
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+def head_width(block: Values) -> int | None:
+    """d_k, its default worked out; None where something that it depends on is wrong."""
+    if not block.know("d_k", "d_model", "n_heads"):
+        return None
+    if block["d_k"] is not None:
+        return int(block["d_k"])
+    return None if block["d_model"] % block["n_heads"] else int(block["d_model"] // block["n_heads"])
+
+
+def value_width(block: Values) -> int | None:
+    """d_v, its default worked out; None where something that it depends on is wrong."""
+    if not block.know("d_v"):
+        return None
+    return head_width(block) if block["d_v"] is None else int(block["d_v"])
+
+
+def _heads_divide_the_model(block: Values) -> None:
+    if not block.know("d_model", "n_heads", "d_k") or block["d_k"] or block["d_model"] % block["n_heads"] == 0:
+        return
+    if "n_heads" in block.given:
+        wanted = f"a divisor of d_model, {block.origin('d_model')}, unless d_k is set"
+        block.complain("n_heads", f"{block['n_heads']}; expected {wanted}")
+    else:
+        wanted = f"a multiple of n_heads, {block.origin('n_heads')}, unless d_k is set"
+        block.complain("d_model", f"{block['d_model']}; expected {wanted}")
+
+
+def _key_heads_divide_the_heads(block: Values) -> None:
+    if block.know("n_heads", "n_kv_heads") and block["n_heads"] % (block["n_kv_heads"] or 1):
+        block.complain("n_kv_heads", f"{block['n_kv_heads']}; expected a divisor of n_heads, {block.origin('n_heads')}")
+
+
+def _heads_fill_the_model(block: Values) -> None:
+    """Without an output projection the heads' outputs, side by side, must be as wide as the model."""
+    d_v = value_width(block)
+    if d_v is None or not block.know("output_projection", "d_model", "n_heads") or block["output_projection"]:
+        return
+    if (width := block["n_heads"] * d_v) != block["d_model"]:
+        block.complain(
+            "output_projection",
+            f"false; expected true, since n_heads · d_v = {block['n_heads']} · {d_v} = {width} "
+            f"is not d_model, {block.origin('d_model')}",
+        )
+
+
+def _a_causal_window_holds_the_query(block: Values) -> None:
+    if block.know("window", "causal") and block["window"] == 0 and block["causal"]:
+        block.complain("window", f"0; expected 1 or more, since causal is {block.origin('causal')}")
+
+
+def _rotary_turns_pairs(block: Values) -> None:
+    d_k = head_width(block)
+    position = block.values.get("position")
+    if d_k is None:
+        return
+    if position == "rotary" and d_k % 2:
+        block.complain("position", f"rotary turns all of d_k, {d_k}; expected an even width")
+    rotary = position.values.get("rotary") if isinstance(position, Values) else None
+    if rotary and rotary.know("fraction"):
+        width = int(rotary["fraction"] * d_k)
+        if width < 2 or width % 2:
+            rotary.complain(
+                "fraction", f"{rotary['fraction']} of d_k, {d_k}, is {width}; expected an even width of 2 or more"
+            )
+
+
+def _something_gives_the_weights(weights: Values) -> None:
+    if not weights.know("init", "file"):
+        return
+    if weights["file"] is None:
+        if weights["init"] is None:
+            weights.complain("init", "null; expected a scheme, since there is no file")
+        return
+    if "init" not in weights.given or weights["init"] is None:
+        for key in ("per", "seed"):
+            if key in weights.given:
+                weights.complain(key, "without effect, since the file gives every weight; expected init beside it")
+
+
+def _one_input(source: Values) -> None:
+    if not source.know("file"):
+        return
+    if "random" in source.given and source["file"] is not None:
+        source.complain("file", "given beside random; expected one of the two")
+    if "tokens" in source.given and source["file"] is None:
+        source.complain("tokens", "given without file; expected the embeddings that the tokens name")
+
+
+_rotary = Section(
+    keys={
+        "base": Key(number(above=0), "The base of the rotations' wavelengths", 10000.0),
+        "fraction": Key(number(above=0, maximum=1), "The share of each head's width that is turned", 1.0),
+        "pairing": Key(
+            choice(("half", "interleaved")), "Whether j turns with j + width/2 (half) or 2j with 2j + 1", "half"
+        ),
+    }
+)
+
+_block = Section(
+    keys={
+        "d_model": Key(integer(1), "The width of the embeddings and of the residual stream", 512),
+        "n_heads": Key(integer(1), "The number of query heads", 8),
+        "n_kv_heads": Key(nullable(integer(1)), "The number of key and value heads; null is n_heads"),
+        "d_k": Key(nullable(integer(1)), "The width of each head's queries and keys; null is d_model / n_heads"),
+        "d_v": Key(nullable(integer(1)), "The width of each head's values; null is d_k"),
+        "d_ff": Key(nullable(integer(1)), "The feed-forward's hidden width; null leaves the feed-forward out", 2048),
+        "activation": Key(choice(get_args(Activation)), "The feed-forward's activation", "relu"),
+        "norm": Key(choice(get_args(NormKind)), "The normalisation", "layernorm"),
+        "norm_position": Key(
+            choice(("post", "pre")), "Whether to normalise after each residual sum or before each part", "post"
+        ),
+        "norm_eps": Key(number(above=0), "What normalisation adds to the variance", 1e-5),
+        "bias": Key(boolean(), "Whether the linear maps add a bias", True),
+        "output_projection": Key(
+            boolean(), "Whether W_O follows the heads; without it, n_heads times d_v is d_model", True
+        ),
+        "position": Key(
+            WordOr(
+                choice(("none", "sinusoidal", "alibi", "rotary"), or_else="{rotary: {base: 10000}}"),
+                Section(keys={"rotary": Key(_rotary, "Rotary positions, with their settings", REQUIRED)}),
+            ),
+            "How attention knows positions",
+            "none",
+        ),
+        "causal": Key(boolean(), "Whether a query sees only the keys up to its own position", False),
+        "window": Key(nullable(integer(0)), "How many of the nearest keys a query sees; null is all"),
+        "scale": Key(nullable(number()), "What q·k is multiplied by; null is 1/sqrt(d_k)"),
+        "softcap": Key(nullable(number(above=0)), "The bound c of a score s in c·tanh(s/c); null is none"),
+        "qk_norm": Key(nullable(choice(get_args(NormKind))), "How queries and keys are normalised; null is not at all"),
+    },
+    rules=(
+        _heads_divide_the_model,
+        _key_heads_divide_the_heads,
+        _heads_fill_the_model,
+        _a_causal_window_holds_the_query,
+        _rotary_turns_pairs,
+    ),
+)
+
+_normal = Section(keys={"normal": Key(number(above=0), "The standard deviation of normal weights", REQUIRED)})
+
+_seed = Key(integer(0), "The seed; the same one gives the same numbers", 0)
+
+_weights = Section(
+    keys={
+        "init": Key(
+            WordOr(
+                nullable(choice([word for word in get_args(Scheme) if word != "normal"], or_else="{normal: 0.02}")),
+                _normal,
+            ),
+            "How weights that no file gives are drawn; beside a file, none are unless this is given",
+            "xavier_uniform",
+        ),
+        "per": Key(
+            choice(("matrix", "head")), "Whether all heads together or each alone set fan-in and fan-out", "matrix"
+        ),
+        "seed": _seed,
+        "file": Key(nullable(text("a file's name")), "An .npz or .safetensors file of weights"),
+    },
+    rules=(_something_gives_the_weights,),
+)
+
+_random = Section(keys={"n": Key(integer(1), "The number of tokens", 8), "seed": _seed})
+
+_input = Section(
+    keys={
+        "random": Key(_random, "Standard normal embeddings; this is the default where no file is given"),
+        "file": Key(nullable(text("a file's name")), "A file of embeddings, n by d_model; null is random ones"),
+        "tokens": Key(nullable(text("a file's name")), "A file of the tokens' texts, one JSON string a line"),
+    },
+    rules=(_one_input,),
+    json_rules={
+        "not": {"required": ["random", "file"], "properties": {"file": {"type": "string"}}},
+        "dependentRequired": {"tokens": ["file"]},
+    },
+)
+
+ROOT = Section(
+    keys={
+        "block": Key(_block, "The Transformer block"),
+        "layers": Key(integer(1), "How many such blocks follow one another", 1),
+        "weights": Key(_weights, "Where the weights come from"),
+        "input": Key(_input, "What the block runs on"),
+        "dtype": Key(choice(DTYPES), "The floating-point type of the weights and the input", "float32"),
+    }
+)

@@ -1,0 +1,183 @@
+"""Kinds of single values: each checks a node of a configuration, and gives its JSON schema.
+
+Checking does not stop at a mistake: it is noted among the complaints, and WRONG stands in the value's place.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol
+
+from attnlab.errors import ConfigError
+from attnlab.files.yaml_nodes import (
+    REFUSED_CHARACTER,
+    Node,
+    Place,
+    Scalar,
+    Value,
+    described,
+    resolve,
+    where,
+)
+
+JsonSchema = dict[str, Any]
+
+#: Stands in place of a value that has been complained of.
+WRONG = object()
+
+
+class Complaints:
+    """All that is wrong with one configuration.
+
+    Args:
+        source: the file as complaints should name it, or "config" for Python data.
+        homes: where in a configuration a key of that name may stand: `under "block"`, for instance.
+    """
+
+    def __init__(self, source: str, homes: Callable[[str], Iterable[str]]) -> None:
+        self.source = source
+        self.homes = homes
+        self._found: list[tuple[Place | None, str]] = []
+
+    def add(self, place: Place | None, path: str, text: str) -> None:
+        """Note `PLACE: path: text`."""
+        self._found.append((place, f"{where(self.source, place)}: {path}: {text}"))
+
+    def raise_any(self) -> None:
+        """Raise the complaints, if there are any, as one ConfigError in the order of their places."""
+        if self._found:
+            ordered = sorted(self._found, key=lambda found: found[0] or Place(0, 0))
+            raise ConfigError(*(text for _, text in ordered), source=self.source)
+
+
+class Kind(Protocol):
+    """A kind of value."""
+
+    def check(self, node: Node, path: str, complaints: Complaints) -> Any:
+        """The node's value, or WRONG after complaining."""
+
+    def schema(self) -> JsonSchema:
+        """The kind as a JSON schema."""
+
+
+class Single(NamedTuple):
+    """A kind whose values are scalars; `integer`, `number`, `boolean`, `text`, `choice` and `nullable` make them."""
+
+    #: What the kind takes, in words that follow "expected".
+    expected: str
+    #: A scalar's value as the kind has it, or WRONG.
+    read: Callable[[Value], Any]
+    json: JsonSchema
+    #: What else a complaint should say of a value.
+    hint: Callable[[Value], str] = lambda value: ""
+
+    def check(self, node: Node, path: str, complaints: Complaints) -> Any:
+        """The scalar's value, or WRONG after complaining."""
+        value = self.read(node.value) if isinstance(node, Scalar) else WRONG
+        if value is WRONG:
+            hint = self._hint(node.value) if isinstance(node, Scalar) else ""
+            complaints.add(node.place, path, f"{described(node)}; expected {self.expected}{hint}")
+        return value
+
+    def schema(self) -> JsonSchema:
+        """The kind as a JSON schema."""
+        return self.json
+
+    def _hint(self, value: Value) -> str:
+        if isinstance(value, str) and resolve(value) != value and self.read(resolve(value)) is not WRONG:
+            return "; drop the quotes"
+        return self.hint(value)
+
+
+def integer(minimum: int) -> Single:
+    """Whole numbers from a minimum on. 8.0 is none, and neither is true."""
+
+    def read(value: Value) -> object:
+        whole = isinstance(value, int) and not isinstance(value, bool) and minimum <= value < 2**63
+        return value if whole else WRONG
+
+    def hint(value: Value) -> str:
+        return ", and below 2^63" if isinstance(value, int) and value >= 2**63 else ""
+
+    schema = {"type": "integer", "minimum": minimum, "maximum": 2**63 - 1}
+    return Single(expected=f"a whole number of {minimum} or more", read=read, json=schema, hint=hint)
+
+
+def number(*, above: float | None = None, maximum: float | None = None) -> Single:
+    """Finite numbers within the bounds, as floats; whole numbers are among them."""
+
+    def read(value: Value) -> object:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+            return WRONG
+        inside = (above is None or value > above) and (maximum is None or value <= maximum)
+        return float(value) if inside else WRONG
+
+    expected = "a finite number" if above is None else f"a number above {above}"
+    schema: JsonSchema = {"type": "number"}
+    if above is not None:
+        schema["exclusiveMinimum"] = above
+    if maximum is not None:
+        expected += f" and at most {maximum}"
+        schema["maximum"] = maximum
+    return Single(expected=expected, read=read, json=schema)
+
+
+def boolean() -> Single:
+    """True and false; yes and on are text."""
+    return Single(
+        expected="true or false",
+        read=lambda value: value if isinstance(value, bool) else WRONG,
+        json={"type": "boolean"},
+    )
+
+
+def text(expected: str) -> Single:
+    """Text of at least one character, with none that YAML itself would not hold."""
+
+    def read(value: Value) -> object:
+        fits = isinstance(value, str) and value and not REFUSED_CHARACTER.search(value)
+        return value if fits else WRONG
+
+    def hint(value: Value) -> str:
+        return "; put it in quotes" if isinstance(value, int | float) else ""
+
+    return Single(expected=expected, read=read, json={"type": "string", "minLength": 1}, hint=hint)
+
+
+def choice(words: Iterable[str], *, or_else: str = "") -> Single:
+    """One of the words.
+
+    Args:
+        words: what may stand.
+        or_else: what else may stand, for complaints, where the choice is one side of a `WordOr`.
+    """
+    words = tuple(words)
+
+    def hint(value: Value) -> str:
+        if not isinstance(value, str) or or_else.startswith(f"{{{value}:"):
+            return ""
+        return did_you_mean(value, words)
+
+    alternatives = [*words, or_else] if or_else else list(words)
+    return Single(
+        expected=f"{', '.join(alternatives[:-1])} or {alternatives[-1]}",
+        read=lambda value: value if value in words else WRONG,
+        json={"enum": list(words)},
+        hint=hint,
+    )
+
+
+def nullable(kind: Single) -> Single:
+    """The kind, or null."""
+    return kind._replace(
+        expected=f"{kind.expected}, or null",
+        read=lambda value: None if value is None else kind.read(value),
+        json={"anyOf": [kind.json, {"type": "null"}]},
+    )
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """`; did you mean "causal"?` with the nearest of the words, or nothing where none is near."""
+    from difflib import get_close_matches  # slow to import, and needed only for a mistake
+
+    near = get_close_matches(word[:60].lower(), list(words), n=1)
+    return f'; did you mean "{near[0]}"?' if near else ""

@@ -1,0 +1,112 @@
+"""Opening what a user names: regular files only, and every failure is one line that says what to do.
+
+Libraries that only some inputs need (zipfile, json, hashlib, ml_dtypes) are imported in the functions of this wing that
+use them: `attnlab --help` should not wait for them.
+"""
+
+import os
+import stat
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+
+from attnlab.errors import InputError, MemoryRefused
+
+StrPath = str | os.PathLike[str]
+
+#: How files of other kinds begin, in lower case, and what to call them.
+_BEGINNINGS = (
+    (b"<!doctype", "an HTML page"),
+    (b"<html", "an HTML page"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"\x93numpy", "a .npy array"),
+    (b"pk\x03\x04", "a zip archive, as .npz files are"),
+    (b"version https://git-lfs", "a Git LFS pointer and not the data itself"),
+)
+
+
+def shown(path: StrPath) -> str:
+    """The path as it may be printed: control characters and bytes that are no text are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fspath(path))
+
+
+def quoted(text: str, *, limit: int = 40) -> str:
+    """Text out of a file as it may be printed: in quotes, escaped, cut after `limit` characters."""
+    return repr(text if len(text) <= limit else text[:limit] + "…")
+
+
+def listed(names: Collection[str], *, limit: int = 8) -> str:
+    """The first `limit` names, quoted, and how many there are if that is more."""
+    first = ", ".join(quoted(name) for name in list(names)[:limit])
+    return first if len(names) <= limit else f"{first}, … ({len(names)} in all)"
+
+
+@contextmanager
+def open_regular(path: StrPath) -> Iterator[BufferedReader]:
+    """A regular file, opened to read bytes, for use in a `with` statement.
+
+    Pipes, devices, sockets and directories are refused at once, without waiting for a writer.
+
+    Raises:
+        InputError: the file cannot be opened or is not a regular one, or reading it in the `with` block failed.
+    """
+    try:
+        with _open(path) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError(f"{shown(path)}: a pipe or a device; expected a regular file")
+            yield file
+    except OSError as problem:
+        reason = (problem.strerror or str(problem)).lower()
+        raise InputError(f"{shown(path)}: {reason}; expected a file that can be read") from problem
+
+
+def _open(path: StrPath) -> BufferedReader:
+    try:
+        # O_NONBLOCK: a pipe would otherwise wait for its writer before it can be seen to be one.
+        return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC))
+    except ValueError as problem:
+        raise InputError(f"{shown(path)}: not a file name; expected one without NUL characters") from problem
+
+
+def sha256(path: StrPath) -> str:
+    """The SHA-256 of the file's bytes, in hexadecimal.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    import hashlib
+
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def recognised(beginning: bytes) -> str | None:
+    """What a file with these first bytes is (at least 24 of them), or None if they tell nothing."""
+    if not beginning:
+        return "an empty file"
+    text = beginning.lstrip().lower()
+    return next((kind for magic, kind in _BEGINNINGS if text.startswith(magic)), None)
+
+
+def require_names(names: Collection[str], held: Collection[str], where: str) -> None:
+    """Check that a file holds every array that is asked of it.
+
+    Raises:
+        InputError: it lacks one; the text lists those it holds.
+    """
+    missing = [name for name in names if name not in held]
+    if missing:
+        raise InputError(f"{where}: no array {listed(missing)}; expected it among {listed(held) or 'none'}")
+
+
+def require_memory(wanted: int, max_bytes: int, where: str) -> None:
+    """Check that `wanted` bytes may be taken.
+
+    Raises:
+        MemoryRefused: they are more than `max_bytes`.
+    """
+    if wanted > max_bytes:
+        raise MemoryRefused(
+            f"{where}: {wanted:,} bytes to read; expected at most {max_bytes:,}, set by --max-memory: "
+            "give it more, or cut the arrays"
+        )

@@ -1,0 +1,128 @@
+"""What a run leaves behind: a directory of its own, in which every file is whole or not there.
+
+A file is written under a temporary name in the same directory, flushed, fsynced and renamed.
+"""
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from attnlab.errors import UsageError, WriteError
+from attnlab.files.documents import json_bytes
+from attnlab.files.opening import shown
+
+#: of run.json
+SCHEMA = "attnlab.run-directory/1"
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that, whatever happens, its name holds the old content or the new, and never a part.
+
+    Raises:
+        WriteError: the file could not be written; what stood under its name is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        try:
+            with open(temporary, "xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+            _sync_directory(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise WriteError(f"{shown(path)}: could not be written: {error.strerror or error}") from error
+
+
+def _sync_directory(path: Path) -> None:
+    """Make the new name itself durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run's own directory. `begin` writes run.json as running, `complete` as complete."""
+
+    path: Path
+    manifest: Mapping[str, object]
+    started: str
+
+    @classmethod
+    def begin(cls, command: str, out: Path | None, manifest: Mapping[str, object]) -> "RunDirectory":
+        """Make the directory, and say in run.json what is about to run.
+
+        Args:
+            command: the first part of a default directory's name.
+            out: a new or empty directory; None = a new one under outputs/.
+            manifest: what run.json says besides its schema, status and times.
+
+        Raises:
+            UsageError: `out` is a file, or a directory that is not empty.
+            WriteError: the directory could not be made or written to.
+        """
+        path = named_directory(out) if out is not None else fresh_directory(Path("outputs"), command)
+        run = cls(path, manifest, _now())
+        run._say("running")
+        return run
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one of the run's files."""
+        write_whole(self.path / name, data)
+
+    def complete(self) -> None:
+        """Say in run.json that everything was written."""
+        self._say("complete", finished=_now())
+
+    def interrupted(self) -> None:
+        """Say in run.json that the run ended before it was done."""
+        self._say("interrupted", finished=_now())
+
+    def _say(self, status: str, finished: str | None = None) -> None:
+        times = {"started": self.started, "finished": finished}
+        self.write("run.json", json_bytes({"schema": SCHEMA, "status": status, **times, **self.manifest}))
+
+
+def named_directory(path: Path) -> Path:
+    """The directory that the user named, made if it is not there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise UsageError(f"--out {shown(path)}: not empty; expected a new or an empty directory")
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"--out {shown(path)}: not a directory; expected a new or an empty directory") from None
+    except OSError as error:
+        raise WriteError(f"--out {shown(path)}: could not be made: {error.strerror or error}") from error
+    return path
+
+
+def fresh_directory(parent: Path, command: str) -> Path:
+    """A directory that nobody else has: PARENT/COMMAND-UTC-4HEX."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            path = parent / f"{command}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+            try:
+                path.mkdir()
+            except FileExistsError:
+                if not parent.is_dir():
+                    raise
+                continue
+            return path
+    except OSError as error:
+        raise WriteError(
+            f"{shown(parent)}: could not be made: {error.strerror or error}; --out DIR puts it elsewhere"
+        ) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,93 @@
+"""Only a regular file is opened; anything else ends at once in one printable line."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from attnlab.errors import InputError
+from attnlab.files.numpy_files import read_npy
+from attnlab.files.opening import listed, open_regular, quoted, sha256, shown
+
+ROOM = 10**9
+
+
+def complaint(caught: pytest.ExceptionInfo[InputError]) -> str:
+    """The error's text, which must be one printable line."""
+    assert caught.value.exit_code == 3
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    def give_up(*_: object) -> None:
+        raise AssertionError("waits for the pipe's writer")
+
+    os.mkfifo(tmp_path / "x.npy")
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(5)
+    try:
+        with pytest.raises(InputError) as caught:
+            read_npy(tmp_path / "x.npy", max_bytes=ROOM)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert complaint(caught).endswith("x.npy: a pipe or a device; expected a regular file")
+
+
+def test_a_socket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's name is at most 107 bytes
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("x.npy")
+        with pytest.raises(InputError) as caught:
+            read_npy("x.npy", max_bytes=ROOM)
+    assert "expected a file that can be read" in complaint(caught)
+
+
+def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").symlink_to("x.npy")
+    with pytest.raises(InputError) as caught:
+        read_npy(tmp_path / "x.npy", max_bytes=ROOM)
+    assert "too many levels of symbolic links" in complaint(caught)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("/dev/zero", "a pipe or a device"),
+        (".", "is a directory"),
+        ("missing.npy", "no such file"),
+        ("a" * 300 + ".npy", "file name too long"),
+        ("nul\0.npy", r"nul\x00.npy: not a file name"),
+        ("[/x]\n\x1b[1m\udce9.npy", r"[/x]\n\x1b[1m\udce9.npy: no such file"),
+        pytest.param("/proc/self/mem", "input/output error", id="fails while it is read"),
+    ],
+)
+def test_names_that_cannot_be_read(name: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_npy(name, max_bytes=ROOM)
+    assert words in complaint(caught)
+
+
+def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:  # root may open anything: the system's answer is played
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(InputError) as caught, open_regular(tmp_path / "x.npy"):
+        pass
+    assert "x.npy: permission denied; expected a file that can be read" in complaint(caught)
+
+
+def test_names_and_texts_are_shown_escaped_and_cut() -> None:
+    assert shown(Path("dir/é [float32].npy")) == "dir/é [float32].npy"
+    assert quoted("a\tb" * 30, limit=4) == r"'a\tba…'"
+    assert listed(["a", "b"]) == "'a', 'b'"
+    assert listed([str(i) for i in range(9)], limit=2) == "'0', '1', … (9 in all)"
+
+
+def test_sha256_is_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    assert sha256(tmp_path / "x").startswith("ba7816bf8f01cfea")
