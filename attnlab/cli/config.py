@@ -1,0 +1,78 @@
+"""`attnlab config list · show · check · schema`."""
+
+from typing import Annotated
+
+import typer
+
+from attnlab.cli import options
+from attnlab.cli.output import begin_document, print_bytes, print_document, print_line, print_report
+from attnlab.cli.quick import QuickCommand, QuickGroup
+
+app = typer.Typer(
+    cls=QuickGroup,
+    help="The presets, a configuration checked or resolved, and a JSON schema for editors.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+
+Source = Annotated[str, typer.Argument(help="a preset's name or a YAML file", metavar="CONFIG")]
+
+
+def examples(*lines: str) -> str:
+    """The end of a help text."""
+    return "\b\nExamples:\n" + "\n".join(f"  attnlab config {line}" for line in lines)
+
+
+@app.command("list", cls=QuickCommand, epilog=examples("list", "list --json"))
+def list_presets(json: options.Json = False, debug: options.Debug = False) -> None:
+    """The presets, each in one sentence."""
+    from attnlab.files.presets import preset_names, preset_summary
+    from attnlab.records import Report, Table
+
+    summaries = {name: preset_summary(name) for name in preset_names()}
+    if json:
+        rows = [{"name": name, "summary": text} for name, text in summaries.items()]
+        print_document({**begin_document("config-list", None, None), "presets": rows})
+        return
+    table = Table(title="", columns=("preset", "what it is"), rows=list(summaries.items()))
+    print_report(Report(heading=f"{len(summaries)} presets; `attnlab run NAME` runs one", parts=[table]))
+
+
+@app.command("show", cls=QuickCommand, epilog=examples("show vaswani-base", "show sentence --json"))
+def show(config: Source, json: options.Json = False, debug: options.Debug = False) -> None:
+    """A configuration with every default filled in, as YAML that can be run."""
+    from attnlab.files.config import config_document, config_yaml, load_config
+
+    loaded = load_config(config)
+    if json:
+        print_document(begin_document("config-show", None, config_document(loaded)))
+    else:
+        print_bytes(config_yaml(loaded).encode())
+
+
+@app.command("check", cls=QuickCommand, epilog=examples("check vaswani-base", "check sentence --json"))
+def check(config: Source, json: options.Json = False, debug: options.Debug = False) -> None:
+    """Whether a configuration is right, and whether its files are there and fit; every mistake with its place."""
+    from attnlab.files.config import config_document, load_config
+    from attnlab.files.opening import shown
+    from attnlab.files.stacks import load_bench
+    from attnlab.maths.weights import parameter_count
+
+    loaded = load_config(config)
+    bench = load_bench(loaded, max_bytes=options.memory_budget(None))
+    parameters = loaded.layers * parameter_count(loaded.block)
+    if json:
+        document = {"parameters": parameters, "tokens": len(bench.x)}
+        print_document({**begin_document("config-check", None, config_document(loaded)), **document})
+        return
+    layers = "1 layer" if loaded.layers == 1 else f"{loaded.layers} layers"
+    print_line(f"{shown(config)}: right: {layers}, {parameters:,} parameters, {len(bench.x):,} tokens")
+
+
+@app.command("schema", cls=QuickCommand, epilog=examples("schema", "schema > attnlab.schema.json"))
+def schema(debug: options.Debug = False) -> None:
+    """A JSON schema of configurations, for editors that complete and check YAML."""
+    from attnlab.files.config import json_schema
+    from attnlab.files.documents import json_bytes
+
+    print_bytes(json_bytes(json_schema()))

@@ -1,0 +1,95 @@
+"""The options that commands share, and how their texts are read."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attnlab.errors import UsageError
+from attnlab.measure.memory import available_bytes
+
+ConfigArgument = Annotated[str | None, typer.Argument(help="a preset's name or a YAML file", metavar="CONFIG")]
+Seed = Annotated[int | None, typer.Option(help="draw weights and input with this seed")]
+Out = Annotated[str | None, typer.Option(help="write here: a new or an empty directory", metavar="DIR")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document; write files only with --out")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but where the files are")]
+NoFigures = Annotated[bool, typer.Option("--no-figures", help="draw nothing")]
+Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+Embeddings = Annotated[str | None, typer.Option(help="run on these: .npy, .npz, .csv or .safetensors", metavar="FILE")]
+Tokens = Annotated[str | None, typer.Option(help="their tokens: a JSON string per line", metavar="FILE")]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        help="refuse work that needs more, such as 4GiB; default: half of what is free",
+        metavar="SIZE",
+        show_default=False,
+    ),
+]
+Head = Annotated[
+    str | None,
+    typer.Option(help="LAYER.HEAD, such as 2.5; a bare number is a head of layer 0", metavar="HEAD"),
+]
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def memory_budget(text: str | None) -> int:
+    """The bytes that may be used: those asked for, or half of what is free.
+
+    Raises:
+        UsageError: the text is no size.
+    """
+    if text is None:
+        return available_bytes() // 2
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"--max-memory {text!r}; expected a size such as 512MiB or 4GiB")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def head_place(text: str | None) -> tuple[int, int] | None:
+    """LAYER.HEAD as two numbers; None stays None.
+
+    Raises:
+        UsageError: the text is not of that form.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(?:(\d+)\.)?(\d+)", text, re.ASCII)
+    if match is None:
+        raise UsageError(f"--head {text!r}; expected LAYER.HEAD, such as 2.5")
+    return int(match[1] or 0), int(match[2])
+
+
+def index_list(option: str, text: str | None) -> tuple[int, ...] | None:
+    """ "0-3,5" as (0, 1, 2, 3, 5); None stays None.
+
+    Raises:
+        UsageError: the text is not of that form.
+    """
+    if text is None:
+        return None
+    indices: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,6})(?:-(\d{1,6}))?\s*", part, re.ASCII)
+        if match is None or (match[2] and int(match[2]) < int(match[1])):
+            raise UsageError(f"{option} {text!r}; expected numbers and ranges, such as 0-3,5")
+        indices += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return tuple(dict.fromkeys(indices))
+
+
+def as_path(text: str | None) -> Path | None:
+    """The path, if one was given."""
+    return None if text is None else Path(text)
+
+
+def check_seed(seed: int | None) -> None:
+    """Refuse a negative seed.
+
+    Raises:
+        UsageError: naming it.
+    """
+    if seed is not None and seed < 0:
+        raise UsageError(f"--seed {seed}; expected a whole number of 0 or more")

@@ -1,0 +1,143 @@
+"""Where results go: a report or a JSON document on stdout, files in a run directory, one line that names them."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import attnlab
+from attnlab.cli.progress import progress
+from attnlab.files.documents import json_bytes
+from attnlab.files.opening import shown
+from attnlab.files.runs import RunDirectory
+from attnlab.measure.machine import this_machine
+from attnlab.records import Figure, Report
+
+FORMATS: tuple[Literal["png", "svg"], ...] = ("png", "svg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """How the person wants to be answered."""
+
+    command: str
+    json: bool
+    quiet: bool
+    figures: bool
+    out: Path | None
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether files are written: always, but with --json only where --out says."""
+        return not self.json or self.out is not None
+
+
+@contextmanager
+def run_directory(
+    wishes: Wishes, config: Mapping[str, object] | None, seed: int | None, inputs: Mapping[str, str]
+) -> Iterator[RunDirectory | None]:
+    """The run's directory, made before any work; None if nothing is to be written.
+
+    Args:
+        config: the resolved configuration, if there is one.
+        inputs: file name -> SHA-256 of what was read.
+    """
+    if not wishes.writes_files:
+        yield None
+        return
+    manifest = {
+        "command_line": ["attnlab", *sys.argv[1:]],
+        "config": config,
+        "seed": seed,
+        "machine": vars(this_machine()),
+        "inputs": dict(inputs),
+    }
+    directory = RunDirectory.begin(wishes.command, wishes.out, manifest)
+    try:
+        yield directory
+    except BaseException:
+        directory.interrupted()
+        raise
+
+
+def deliver(
+    wishes: Wishes,
+    directory: RunDirectory | None,
+    *,
+    document: Mapping[str, object],
+    report: Callable[[], Report],
+    figures: Callable[[], Sequence[Figure]],
+    files: Mapping[str, bytes],
+) -> None:
+    """Print the result, write its files and figures, and end with the line that names them.
+
+    Args:
+        document: without the fields that every document begins with.
+        report, figures: made only when somebody will see them.
+        files: name -> content, besides result.json.
+    """
+    if wishes.json:
+        print_document(document)
+    elif not wishes.quiet:
+        print_report(report())
+    if directory is None:
+        return
+    written = {"result.json": json_bytes(document), **files}
+    for name, content in written.items():
+        directory.write(name, content)
+    names = list(written)
+    if wishes.figures:
+        names = write_figures(directory, figures(), visible=not wishes.quiet) + names
+    directory.complete()
+    if not wishes.json:
+        print_line(f"{'' if wishes.quiet else chr(10)}Written: {shown(directory.path)}/ ({', '.join(names)}, run.json)")
+
+
+def begin_document(command: str, seed: int | None, config: Mapping[str, object] | None) -> dict[str, object]:
+    """The fields that every document begins with."""
+    return {"schema": f"attnlab.{command}/1", "version": attnlab.__version__, "seed": seed, "config": config}
+
+
+def print_document(document: Mapping[str, object]) -> None:
+    """One JSON document on stdout, UTF-8 whatever the terminal's encoding."""
+    print_bytes(json_bytes(document))
+
+
+def print_bytes(data: bytes) -> None:
+    """Bytes on stdout, after what was printed before them."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def print_line(text: str) -> None:
+    """A line on stdout, in whatever encoding it has."""
+    from attnlab.show.encoding import prepare
+
+    prepare(sys.stdout)
+    print(text, flush=True)
+
+
+def print_report(report: Report) -> None:
+    """A report on stdout, as wide as the terminal is."""
+    from attnlab.show.encoding import prepare
+    from attnlab.show.terminal import console, render
+
+    prepare(sys.stdout)
+    render(report, console(stream=sys.stdout))
+    sys.stdout.flush()
+
+
+def write_figures(run: RunDirectory, figures: Sequence[Figure], *, visible: bool) -> list[str]:
+    """Draw each figure into the run's directory as PNG and SVG; their names, as the last line tells them."""
+    from attnlab.show.plots import draw, figure_bytes
+
+    with progress("drawing", 2 * len(figures), visible=visible) as bar:
+        for figure in figures:
+            drawn = draw(figure)
+            for kind in FORMATS:
+                run.write(f"{figure.name}.{kind}", figure_bytes(drawn, kind))
+                bar.advance()
+    return [f"{figure.name}.png .svg" for figure in figures]

@@ -1,0 +1,243 @@
+"""What a person sees of a run: the finding first, then the matrix, then numbers beside what they should be."""
+
+import math
+import re
+
+import numpy as np
+
+from attnlab.experiments.run import HeadResult, RunRecord
+from attnlab.maths.architecture import BlockSpec
+from attnlab.records import (
+    Cell,
+    Checks,
+    Finding,
+    Grid,
+    Part,
+    Quantity,
+    Report,
+    Table,
+)
+
+#: What a block computes, step by step: (name, post-norm, pre-norm).
+EQUATIONS = {
+    "T1": ("SelfAttention(X)", "SelfAttention(Norm(X))"),
+    "T2": ("X + T1", "X + T1"),
+    "T3": ("Norm(T2)", "Norm(T2)"),
+    "T4": ("FFN(T3)", "FFN(T3)"),
+    "T5": ("T3 + T4", "T2 + T4"),
+    "H": ("Norm(T5)", "T5"),
+}
+NORM_NAMES = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}
+#: A table of heads longer than this is cut to its first rows: the rest is in result.csv.
+MOST_HEADS = 32
+#: Tokens that models add: interesting as sinks, dull as examples.
+SPECIAL = re.compile(r"\[[A-Z]+\]|<[^ ]+>")
+
+
+def report(record: RunRecord, *, seed: int | None, summary: str = "") -> Report:
+    """The report of a run.
+
+    Args:
+        seed: printed in the heading; None when nothing was drawn.
+        summary: the configuration in one sentence, if it has one.
+    """
+    parts: list[Part] = [Finding(text=summary, kind="note")] if summary else []
+    parts += [weights_grid(record, record.shown)]
+    parts += [Finding(text=sentence) for sentence in findings(record)]
+    parts.append(head_table(record))
+    if len(record.heads) > 1:
+        parts.append(heads_table(record))
+    if record.steps:
+        parts.append(steps_table(record))
+    parts.append(Checks(checks=record.checks))
+    return Report(heading=heading(record, seed), parts=parts)
+
+
+def heading(record: RunRecord, seed: int | None) -> str:
+    """The run in one line."""
+    parts = [record.name, f"{record.n} tokens × {record.width}" if record.n == record.m else ""]
+    if record.n != record.m:
+        parts[-1] = f"{record.n} queries × {record.m} keys"
+    spec = record.spec
+    if spec is not None:
+        if record.n_layers > 1:
+            parts.append(f"{record.n_layers} layers")
+        parts.append(f"{counted(spec.n_heads, 'head')} of {spec.d_k}, {scale_in_words(spec)}")
+    else:
+        parts.append(counted(len(record.heads), "head"))
+    parts.append(record.dtype)
+    if seed is not None:
+        parts.append(f"seed {seed}")
+    return " · ".join(parts)
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 head", "8 heads"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def scale_in_words(spec: BlockSpec) -> str:
+    """How scores are scaled."""
+    return f"scores ÷ √{spec.d_k}" if spec.scale is None else f"scores × {spec.scale:g}"
+
+
+def head_name(record: RunRecord, head: HeadResult) -> str:
+    """ "head 3" in a single layer, "head 2.3" in a stack."""
+    return f"head {head.head}" if record.n_layers == 1 else f"head {head.layer}.{head.head}"
+
+
+def token_name(record: RunRecord, index: int) -> str:
+    """The token in quotes, or its number where tokens have no names."""
+    return f'"{record.tokens[index]}"' if record.tokens else f"token {index}"
+
+
+def weights_grid(record: RunRecord, head: HeadResult) -> Grid:
+    """The attention matrix of one head."""
+    of = f", {head_name(record, head)}" if len(record.heads) > 1 else ""
+    return Grid(
+        title=f"Who attends to whom{of} (a row looks at the columns; each row sums to 1)",
+        values=head.weights,
+        row_labels=record.tokens,
+        column_labels=record.tokens if record.n == record.m else (),
+    )
+
+
+def findings(record: RunRecord) -> list[str]:
+    """What the shown head's matrix says, in words; then what must not be overlooked."""
+    said = [strongest_pair(record, record.shown)] if record.n == record.m else []
+    empty = int(sum(head.statistics.empty_rows for head in record.heads))
+    broken = int(sum(head.statistics.nonfinite_rows for head in record.heads))
+    rows = sum(len(head.weights) for head in record.heads)
+    if empty:
+        said.append(f"{empty:,} of {rows:,} rows see no key: their weights and outputs are 0, and no mean counts them.")
+    if broken:
+        said.append(f"{broken:,} of {rows:,} rows hold NaN or infinity, and no mean counts them.")
+    return [sentence for sentence in said if sentence]
+
+
+def strongest_pair(record: RunRecord, head: HeadResult) -> str:
+    """Which token looks most at which other one, and what it gets back."""
+    weights = np.nan_to_num(head.weights.astype(np.float64))
+    plain = [not SPECIAL.fullmatch(token) for token in record.tokens] or [True] * record.n
+    candidates = weights * np.outer(plain, plain) * ~np.eye(record.n, dtype=bool)
+    if not candidates.any():
+        return ""
+    i, j = (int(index) for index in np.unravel_index(candidates.argmax(), candidates.shape))
+    looks = f"{token_name(record, i)} looks most at {token_name(record, j)} ({weights[i, j]:.2f})"
+    if weights[i].argmax() != j:
+        looks = f"Between different tokens, {looks}"
+    looks = looks[0].upper() + looks[1:]
+    if record.spec is not None and record.spec.causal:
+        return f"{looks}, the largest weight on another token."
+    back = weights[j, i]
+    apart = abs(back - weights[i, j]) > 0.005
+    return f"{looks}; {token_name(record, j)} gives {back:.2f} back" + (
+        ": attention is not symmetric." if apart else "."
+    )
+
+
+def head_table(record: RunRecord) -> Table:
+    """The shown head's scores and softmax, measured beside what they should be."""
+    head = record.shown
+    values, expectation = head.statistics, head.expectation
+    share, saturated = float(values.normalized_entropy), 100 * float(values.saturated_fraction)
+    rows: list[tuple[Cell, ...]] = [
+        ("score mean", float(values.score_mean), expected_mean(head), ""),
+        ("score variance", float(values.score_variance), expected_variance(head), ratio_in_words(head)),
+        ("largest score", float(values.score_max), None, ""),
+        ("entropy", Quantity(value=float(values.entropy), unit="nat"), None, f"{share:.2f} of what is possible"),
+        ("effective keys", float(values.effective_keys), None, f"of {record.m}"),
+        ("rows above 0.99", Quantity(value=saturated, unit="%"), None, "one key holds all"),
+        ("tr ∂p/∂s", float(values.jacobian_trace_mean), None, "what the softmax lets through to training"),
+    ]
+    column = {"population": "predicted", "isotropic": "if isotropic", None: "predicted"}[expectation.kind]
+    return Table(
+        title=f"Scores and softmax, {head_name(record, head)}" if len(record.heads) > 1 else "Scores and softmax",
+        columns=("", "measured", column, ""),
+        rows=rows,
+        note=expectation_note(head),
+    )
+
+
+def expected_mean(head: HeadResult) -> Cell:
+    """The predicted mean, None where there is no prediction."""
+    scores = head.expectation.scores
+    return None if scores is None else scores.mean
+
+
+def expected_variance(head: HeadResult) -> Cell:
+    """The predicted variance, with its error bar where it has one."""
+    scores = head.expectation.scores
+    return None if scores is None else Quantity(value=scores.variance, standard_error=scores.standard_error)
+
+
+def ratio_in_words(head: HeadResult) -> str:
+    """How far the measured variance is from the expected one."""
+    scores, measured = head.expectation.scores, float(head.statistics.score_variance)
+    if scores is None or not scores.variance > 0 or math.isnan(measured):
+        return ""
+    if scores.standard_error:
+        away = abs(measured - scores.variance) / scores.standard_error
+        return f"{away:.1f} standard errors away: {'agrees' if away <= 3 else 'does not agree'}"
+    return f"{measured / scores.variance:.2g} × what random tokens give"
+
+
+def expectation_note(head: HeadResult) -> str:
+    """What the second column is, or why it is empty."""
+    if head.expectation.kind == "isotropic":
+        return "if isotropic: what tokens as far spread, but in random directions, would give; more = aligned with them"
+    if head.expectation.kind is None:
+        return f"not predicted: {head.expectation.reason}"
+    return ""
+
+
+def heads_table(record: RunRecord) -> Table:
+    """One line per head."""
+    rows = [
+        (
+            head_name(record, head).removeprefix("head "),
+            float(head.statistics.score_variance),
+            expected_variance(head),
+            float(head.statistics.normalized_entropy),
+            float(head.statistics.effective_keys),
+            float(head.statistics.max_weight),
+            float(head.statistics.sink_mass),
+        )
+        for head in record.heads[:MOST_HEADS]
+    ]
+    cut = len(record.heads) > MOST_HEADS
+    expected = "isotropic" if record.shown.expectation.kind == "isotropic" else "predicted"
+    return Table(
+        title=f"Heads (the first {MOST_HEADS} of {len(record.heads)}: --layers and --heads choose)" if cut else "Heads",
+        columns=("", "Var(score)", expected, "entropy", "keys", "max p", "on key 0"),
+        rows=rows,
+        note="entropy: share of what is possible; keys: effective number; max p: mean of each row's largest weight",
+    )
+
+
+def steps_table(record: RunRecord) -> Table:
+    """T1 … H of the shown head's layer."""
+    spec = record.spec
+    norm = NORM_NAMES[spec.norm] if spec is not None else ""
+    side = 0 if spec is None or spec.norm_position == "post" else 1
+    last = [step for step in record.steps if step.layer == record.shown.layer]
+    rows = []
+    for step in last:
+        equation = EQUATIONS[step.name][side].replace("Norm", norm)
+        if spec is not None and spec.d_ff is None and step.name == "H":
+            equation = "T2" if side else "T3"
+        rows.append((f"{step.name} = {equation}", step.mean, step.variance, step.norm))
+    title = "The block's steps" if record.n_layers == 1 else f"The block's steps, layer {record.shown.layer}"
+    return Table(title=title, columns=("", "mean", "variance", "‖token‖"), rows=rows, note=weights_in_words(record))
+
+
+def weights_in_words(record: RunRecord) -> str:
+    """Which weights no file gave."""
+    if not record.weights_from_file:
+        return "weights: random"
+    drawn = [name for name in record.initialised if ".W_" in name]
+    if not drawn:
+        return ""
+    if all(name.startswith("mlp.") for name in drawn):
+        return "feed-forward weights: random; the attention's are the file's"
+    return f"random, because the weights file has none: {', '.join(drawn)}"

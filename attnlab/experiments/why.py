@@ -1,0 +1,160 @@
+"""`attnlab why`: one attention weight worked out by hand, from x to the number."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnlab.errors import UsageError
+from attnlab.files.stacks import Bench
+from attnlab.maths.architecture import BlockSpec, Rotary
+from attnlab.maths.block import LayerTrace
+from attnlab.maths.positions import alibi_bias
+from attnlab.maths.precision import Array
+
+#: How many of q·k's parts, and how many other keys, are named.
+NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhyRecord:
+    """Everything between two tokens and the weight that one gives the other; numbers worked out again in float64."""
+
+    name: str
+    spec: BlockSpec
+    layer: int
+    head: int
+    tokens: tuple[str, ...]
+    query: int
+    key: int
+    #: (d_k,) as the scores use them: after qk_norm and rotary positions
+    q: Array
+    k: Array
+    #: q·k
+    product: float
+    #: scale·q·k
+    score: float
+    #: after softcap
+    capped: float
+    #: added to it (ALiBi)
+    bias: float
+    #: what the softmax is given for every key, (n,); -inf where a key is hidden
+    logits: Array
+    #: the weight that comes out of this arithmetic, and the one that the run itself has
+    weight: float
+    measured: float
+
+    @property
+    def visible(self) -> bool:
+        """Whether the query may see the key."""
+        return bool(np.isfinite(self.logits[self.key]))
+
+    @property
+    def shift(self) -> float:
+        """What is taken off every score before e^…: 0 unless the numbers would get out of hand."""
+        largest = float(self.logits.max())
+        return largest if abs(largest) > 20 else 0.0
+
+    @property
+    def exponentials(self) -> Array:
+        """e^(logit − shift) for every key, (n,)."""
+        return np.exp(self.logits - self.shift)
+
+    @property
+    def largest_parts(self) -> list[tuple[int, float]]:
+        """The coordinates of q∘k that add most to q·k or take most from it."""
+        parts = self.q * self.k
+        order = np.argsort(-np.abs(parts), kind="stable")[:NAMED]
+        return [(int(i), float(parts[i])) for i in order]
+
+    @property
+    def runners_up(self) -> list[tuple[int, float]]:
+        """The other keys with the largest shares of the sum."""
+        exponentials = self.exponentials
+        order = [int(j) for j in np.argsort(-exponentials, kind="stable") if j != self.key and exponentials[j] > 0]
+        return [(j, float(exponentials[j])) for j in order[:NAMED]]
+
+
+def why(bench: Bench, query: str, key: str, *, layer: int = 0, head: int = 0) -> WhyRecord:
+    """Work out the weight that the query's token gives the key's.
+
+    Args:
+        query, key: a token's text, or its number from 0.
+
+    Raises:
+        UsageError: no such token, layer or head, or a text that stands more than once.
+    """
+    spec = bench.config.block
+    n = len(bench.x)
+    i, j = find_token("QUERY", query, bench.tokens, n), find_token("KEY", key, bench.tokens, n)
+    for what, index, count in (("layer", layer, bench.config.layers), ("head", head, spec.n_heads)):
+        if not 0 <= index < count:
+            raise UsageError(f"{what} {index}: there are {count}; expected 0 to {count - 1}")
+    trace = bench.stack.trace(bench.x).layers[layer]
+    return derive(bench, trace, i, j, layer, head)
+
+
+def derive(bench: Bench, trace: LayerTrace, query: int, key: int, layer: int, head: int) -> WhyRecord:
+    """The arithmetic of one weight of a trace."""
+    spec = bench.config.block
+    group = head // (spec.n_heads // spec.n_kv_heads)
+    q, keys = trace.q[head, query].astype(np.float64), trace.k[group].astype(np.float64)
+    scores = spec.score_scale * (keys @ q)
+    capped = scores if spec.softcap is None else spec.softcap * np.tanh(scores / spec.softcap)
+    hidden = np.isneginf(trace.scores[head, query])
+    bias = row_bias(spec, trace, head, query, capped)
+    logits = np.where(hidden, -np.inf, capped + bias)
+    shifted = np.exp(logits - logits.max()) if not hidden.all() else np.zeros(len(logits))
+    return WhyRecord(
+        name=bench.config.name,
+        spec=spec,
+        layer=layer,
+        head=head,
+        tokens=bench.tokens,
+        query=query,
+        key=key,
+        q=q,
+        k=keys[key],
+        product=float(q @ keys[key]),
+        score=float(scores[key]),
+        capped=float(capped[key]),
+        bias=float(bias[key]),
+        logits=logits,
+        weight=float(shifted[key] / max(shifted.sum(), np.finfo(np.float64).tiny)),
+        measured=float(trace.weights[head, query, key]),
+    )
+
+
+def row_bias(spec: BlockSpec, trace: LayerTrace, head: int, query: int, capped: Array) -> Array:
+    """What is added to a query's scores: ALiBi's penalty, or nothing."""
+    if spec.position != "alibi":
+        return np.zeros_like(capped)
+    row: Array = alibi_bias(spec.n_heads, len(trace.x))[head, query]
+    return row
+
+
+def find_token(what: str, text: str, tokens: tuple[str, ...], n: int) -> int:
+    """The place of a token: by its text, if that stands exactly once, or by its number.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+    places = [i for i, token in enumerate(tokens) if token == text]
+    places = places or [i for i, token in enumerate(tokens) if token.strip().casefold() == text.casefold()]
+    if len(places) == 1:
+        return places[0]
+    if places:
+        numbers = ", ".join(map(str, places))
+        raise UsageError(f"{what} {text!r}: stands {len(places)} times; expected one of its places, {numbers}")
+    if text.isascii() and text.isdigit() and int(text) < n:
+        return int(text)
+    if not tokens:
+        raise UsageError(f"{what} {text!r}: these tokens have no names; expected a number from 0 to {n - 1}")
+    shown = " ".join(tokens[:20]) + (" …" if n > 20 else "")
+    raise UsageError(f"{what} {text!r}: no such token; expected one of: {shown} (or a number from 0 to {n - 1})")
+
+
+def positions_in_words(spec: BlockSpec) -> str:
+    """What happens to q and k between their projections and the scores."""
+    turned = "turned by its position" if isinstance(spec.position, Rotary) else ""
+    normed = f"{spec.qk_norm} per head" if spec.qk_norm else ""
+    return ", then ".join(word for word in (normed, turned) if word)
