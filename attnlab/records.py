@@ -1,7 +1,7 @@
 """The few shapes that results come in, so that `show` renders any experiment without knowing it.
 
 An experiment returns its own frozen record; its `report` is made of the shapes below, in the order in which a person
-should read them. Nothing here computes, prints or draws.
+should read them. Nothing here computes, prints or draws. Records that hold arrays have no useful ==, so none has one.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.floating]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Finding:
     """What the numbers say, in one or two plain sentences."""
 
@@ -22,7 +22,7 @@ class Finding:
     kind: str = "finding"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Quantity:
     """A measured or predicted number with its standard error and the number of samples behind it."""
 
@@ -37,7 +37,7 @@ class Quantity:
 Cell = str | float | int | Quantity | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
     """One question, answered in rows. The first column is text, the others are aligned on the decimal point."""
 
@@ -47,7 +47,7 @@ class Table:
     note: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Grid:
     """A labelled matrix of non-negative numbers: an attention matrix, say. NaN cells are shown as such."""
 
@@ -63,15 +63,18 @@ class Grid:
     quantity: str = "attention weight"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class GridSheet:
     """Several grids on one shared scale: layers down, heads across."""
 
     title: str
     grids: Sequence[Sequence[Grid]]
+    #: of the lines and of the columns; empty: the first panels' own titles
+    row_labels: Sequence[str] = ()
+    column_labels: Sequence[str] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Check:
     """Something that must hold whatever the input: the value found, and the bound it must keep."""
 
@@ -82,14 +85,14 @@ class Check:
     text: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Checks:
     """The checks of a run."""
 
     checks: Sequence[Check]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Histogram:
     """Measured values counted in bins, beside the density that theory predicts (none: measured only)."""
 
@@ -105,7 +108,7 @@ class Histogram:
     theory_label: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Line:
     """One named series of points: measured (with error bars where there are standard errors) or theory."""
 
@@ -117,9 +120,12 @@ class Line:
     kind: str = "measured"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Series:
-    """Points against an axis, beside theory lines. x_ticks names the points when they are steps and not numbers."""
+    """Points against an axis, beside theory lines.
+
+    x_ticks names the points when they are steps and not numbers; the steps of one line are then joined.
+    """
 
     title: str
     x_axis: str
@@ -130,7 +136,7 @@ class Series:
     log_y: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DerivationStep:
     """One line of a derivation: `left` = `right`, and a remark."""
 
@@ -139,7 +145,7 @@ class DerivationStep:
     remark: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Derivation:
     """A number worked out line by line; the right-hand sides stand one below the other."""
 
@@ -152,7 +158,7 @@ Part = Finding | Table | Grid | Checks | Derivation
 Drawable = Grid | GridSheet | Histogram | Series
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Figure:
     """A figure to be written as NAME.png and NAME.svg."""
 
@@ -160,7 +166,7 @@ class Figure:
     drawable: Drawable
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Report:
     """What a person sees of an experiment in a terminal: a heading, then parts in reading order."""
 

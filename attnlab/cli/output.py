@@ -132,12 +132,11 @@ def print_report(report: Report) -> None:
 
 def write_figures(run: RunDirectory, figures: Sequence[Figure], *, visible: bool) -> list[str]:
     """Draw each figure into the run's directory as PNG and SVG; their names, as the last line tells them."""
-    from attnlab.show.plots import draw, figure_bytes
+    from attnlab.show.plots import figure_bytes
 
     with progress("drawing", 2 * len(figures), visible=visible) as bar:
         for figure in figures:
-            drawn = draw(figure)
             for kind in FORMATS:
-                run.write(f"{figure.name}.{kind}", figure_bytes(drawn, kind))
+                run.write(f"{figure.name}.{kind}", figure_bytes(figure, kind))
                 bar.advance()
     return [f"{figure.name}.png .svg" for figure in figures]

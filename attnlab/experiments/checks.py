@@ -35,7 +35,8 @@ def attention_checks(attentions: Sequence[AttentionSteps], statistics: Sequence[
 def row_sum_error(steps: AttentionSteps) -> Array:
     """abs(Σ_j p_ij − 1) for rows that see a key; NaN rows stay NaN."""
     seen = ~np.isneginf(steps.lse)
-    return np.abs(steps.weights.sum(axis=-1, dtype=np.float64) - 1)[seen]
+    off: Array = np.abs(steps.weights.sum(axis=-1, dtype=np.float64) - 1)
+    return off[seen]
 
 
 def identity_check(layers: Sequence[tuple[Array, Array, Array]], scale: float) -> Check:

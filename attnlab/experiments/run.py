@@ -48,7 +48,7 @@ class HeadResult:
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """One of T1 … H: over all its numbers mean and (population) variance, and the mean length of its tokens."""
+    """One of X, T1 … H: over all its numbers mean and (population) variance, and the mean length of its tokens."""
 
     layer: int
     name: str
@@ -239,9 +239,9 @@ def block_checks(bench: Bench, trace: StackTrace, statistics: Mapping[int, HeadS
 
 
 def step_results(layer: int, trace: LayerTrace) -> list[StepResult]:
-    """T1 … H of one layer in three numbers each."""
+    """X and T1 … H of one layer in three numbers each."""
     results = []
-    for name, step in trace.steps.items():
+    for name, step in {"X": trace.x, **trace.steps}.items():
         wide = step.astype(np.float64)
         norm = float(np.linalg.norm(wide, axis=-1).mean())
         results.append(

@@ -19,7 +19,7 @@ def document(record: RunRecord) -> dict[str, object]:
         "tokens": list(record.tokens) or None,
         "n": record.n,
         "heads": [head_fields(head) for head in record.heads],
-        "steps": [vars(step) for step in record.steps],
+        "steps": [vars(step) for step in record.steps if step.name != "X"],
         "checks": [{"id": c.id, "holds": c.holds, "value": c.value, "bound": c.bound} for c in record.checks],
         "attention": [
             {"layer": head.layer, "head": head.head, "weights": head.weights.astype(np.float64).tolist()}

@@ -32,14 +32,18 @@ def retitled(grid: Grid, title: str) -> Grid:
 def head_sheet(record: RunRecord) -> GridSheet:
     """Every head reported: layers down, heads across."""
     layers = sorted({head.layer for head in record.heads})
-    rows = [
-        [Grid(title=head_name(record, head), values=head.weights) for head in record.heads if head.layer == layer]
-        for layer in layers
-    ]
+    heads = sorted({head.head for head in record.heads})
     top = max(record.heads, key=lambda head: float(np.nan_to_num(head.statistics.sink_mass)))
     share = float(top.statistics.sink_mass)
-    title = f"{counted(len(record.heads), 'head')}; {head_name(record, top)} gives key 0 most ({share:.2f})"
-    return GridSheet(title=title, grids=rows)
+    return GridSheet(
+        title=f"{counted(len(record.heads), 'head')}; {head_name(record, top)} gives key 0 most ({share:.2f})",
+        grids=[
+            [Grid(title=head_name(record, head), values=head.weights) for head in record.heads if head.layer == layer]
+            for layer in layers
+        ],
+        row_labels=[f"layer {layer}" for layer in layers],
+        column_labels=[f"head {head}" for head in heads],
+    )
 
 
 def score_histogram(record: RunRecord) -> Histogram:
@@ -50,18 +54,24 @@ def score_histogram(record: RunRecord) -> Histogram:
     measured = float(head.statistics.score_variance)
     scores = head.expectation.scores
     if scores is None or not scores.variance > 0:
-        title = f"The scores' variance is {measured:.2f} (not predicted: {head.expectation.reason})"
-        return Histogram(title=title, quantity="score", edges=edges, density=density)
+        why = f" ({head.expectation.reason})" if head.expectation.reason else ""
+        return Histogram(
+            title=f"The scores' variance is {measured:.2g}{why}", quantity="score", edges=edges, density=density
+        )
     x = np.linspace(min(edges[0], -4 * scores.variance**0.5), max(edges[-1], 4 * scores.variance**0.5), 400)
     label = "predicted" if head.expectation.kind == "population" else "if isotropic"
+    ratio = f"{measured / scores.variance:.2g} times what random tokens would give"
+    beside = (
+        ratio if scores.standard_error is None else f"predicted {scores.variance:.2g} ± {scores.standard_error:.1g}"
+    )
     return Histogram(
-        title=f"The scores' variance is {measured:.2f}; {label} {scores.variance:.2f}",
+        title=f"The scores' variance is {measured:.2g}: {beside}",
         quantity="score",
         edges=edges,
         density=density,
         theory_x=x,
         theory_density=normal_density(x, scores.mean, scores.variance),
-        theory_label=f"normal, variance {scores.variance:.2f} ({label})",
+        theory_label=f"normal, variance {scores.variance:.2g} ({label})",
     )
 
 
@@ -74,24 +84,26 @@ def bins(values: FloatArray) -> FloatArray:
 
 def normal_density(x: FloatArray, mean: float, variance: float) -> FloatArray:
     """The density of N(mean, variance)."""
-    return np.exp(-np.square(x - mean) / (2 * variance)) / math.sqrt(2 * math.pi * variance)
+    density: FloatArray = np.exp(-np.square(x - mean) / (2 * variance)) / math.sqrt(2 * math.pi * variance)
+    return density
 
 
 def step_series(record: RunRecord) -> Series:
     """The variance from X through T1 … H, a line per layer."""
-    names = list(dict.fromkeys(step.name for step in record.steps))
     layers = sorted({step.layer for step in record.steps})
+    names = list(dict.fromkeys(step.name for step in record.steps))
     lines = [
         Line(
-            label=f"layer {layer}" if len(layers) > 1 else "variance",
+            label=f"layer {layer}",
             x=list(range(len(names))),
             y=[step.variance for step in record.steps if step.layer == layer],
         )
         for layer in layers
     ]
     first, last = record.steps[0], record.steps[-1]
+    over = "the block" if len(layers) == 1 else f"{len(layers)} layers"
     return Series(
-        title=f"Variance through the block: {first.variance:.2g} at {first.name}, {last.variance:.2g} at {last.name}",
+        title=f"Variance through {over}: {first.variance:.2g} in {first.name}, {last.variance:.2g} in {last.name}",
         x_axis="step",
         y_axis="variance of all entries",
         lines=lines,

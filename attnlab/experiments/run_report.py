@@ -20,6 +20,7 @@ from attnlab.records import (
 
 #: What a block computes, step by step: (name, post-norm, pre-norm).
 EQUATIONS = {
+    "X": ("", ""),
     "T1": ("SelfAttention(X)", "SelfAttention(Norm(X))"),
     "T2": ("X + T1", "X + T1"),
     "T3": ("Norm(T2)", "Norm(T2)"),
@@ -30,6 +31,8 @@ EQUATIONS = {
 NORM_NAMES = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}
 #: A table of heads longer than this is cut to its first rows: the rest is in result.csv.
 MOST_HEADS = 32
+#: Entropy, as a share of what is possible, from which a head is said hardly to choose; saturated rows likewise.
+NEARLY_UNIFORM, MOSTLY_SATURATED = 0.95, 0.5
 #: Tokens that models add: interesting as sinks, dull as examples.
 SPECIAL = re.compile(r"\[[A-Z]+\]|<[^ ]+>")
 
@@ -105,6 +108,7 @@ def weights_grid(record: RunRecord, head: HeadResult) -> Grid:
 def findings(record: RunRecord) -> list[str]:
     """What the shown head's matrix says, in words; then what must not be overlooked."""
     said = [strongest_pair(record, record.shown)] if record.n == record.m else []
+    said.append(spread_in_words(record.shown))
     empty = int(sum(head.statistics.empty_rows for head in record.heads))
     broken = int(sum(head.statistics.nonfinite_rows for head in record.heads))
     rows = sum(len(head.weights) for head in record.heads)
@@ -113,6 +117,16 @@ def findings(record: RunRecord) -> list[str]:
     if broken:
         said.append(f"{broken:,} of {rows:,} rows hold NaN or infinity, and no mean counts them.")
     return [sentence for sentence in said if sentence]
+
+
+def spread_in_words(head: HeadResult) -> str:
+    """Whether the shown head hardly chooses, or hardly does anything else."""
+    share, saturated = float(head.statistics.normalized_entropy), float(head.statistics.saturated_fraction)
+    if share > NEARLY_UNIFORM:
+        return f"It hardly chooses: its rows are {share:.0%} as spread out as they can be."
+    if saturated > MOSTLY_SATURATED:
+        return f"It hardly hesitates: in {saturated:.0%} of its rows one key holds more than 0.99."
+    return ""
 
 
 def strongest_pair(record: RunRecord, head: HeadResult) -> str:
@@ -128,7 +142,7 @@ def strongest_pair(record: RunRecord, head: HeadResult) -> str:
         looks = f"Between different tokens, {looks}"
     looks = looks[0].upper() + looks[1:]
     if record.spec is not None and record.spec.causal:
-        return f"{looks}, the largest weight on another token."
+        return f"{looks}."
     back = weights[j, i]
     apart = abs(back - weights[i, j]) > 0.005
     return f"{looks}; {token_name(record, j)} gives {back:.2f} back" + (
@@ -206,12 +220,12 @@ def heads_table(record: RunRecord) -> Table:
         for head in record.heads[:MOST_HEADS]
     ]
     cut = len(record.heads) > MOST_HEADS
-    expected = "isotropic" if record.shown.expectation.kind == "isotropic" else "predicted"
     return Table(
         title=f"Heads (the first {MOST_HEADS} of {len(record.heads)}: --layers and --heads choose)" if cut else "Heads",
-        columns=("", "Var(score)", expected, "entropy", "keys", "max p", "on key 0"),
+        columns=("", "Var(score)", "expected", "entropy", "keys", "max p", "on key 0"),
         rows=rows,
-        note="entropy: share of what is possible; keys: effective number; max p: mean of each row's largest weight",
+        note="expected: predicted where ± stands, else if the layer's input were isotropic; entropy: share of what is "
+        "possible; keys: effective number; max p: mean of each row's largest weight",
     )
 
 
@@ -226,7 +240,8 @@ def steps_table(record: RunRecord) -> Table:
         equation = EQUATIONS[step.name][side].replace("Norm", norm)
         if spec is not None and spec.d_ff is None and step.name == "H":
             equation = "T2" if side else "T3"
-        rows.append((f"{step.name} = {equation}", step.mean, step.variance, step.norm))
+        named = f"{step.name} = {equation}" if step.name != "X" else "X, the input"
+        rows.append((named, step.mean, step.variance, step.norm))
     title = "The block's steps" if record.n_layers == 1 else f"The block's steps, layer {record.shown.layer}"
     return Table(title=title, columns=("", "mean", "variance", "‖token‖"), rows=rows, note=weights_in_words(record))
 

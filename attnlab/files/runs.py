@@ -4,7 +4,6 @@ A file is written under a temporary name in the same directory, flushed, fsynced
 """
 
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         WriteError: the file could not be written; what stood under its name is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         try:
             with open(temporary, "xb") as stream:
@@ -110,7 +109,7 @@ def fresh_directory(parent: Path, command: str) -> Path:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         while True:
-            path = parent / f"{command}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+            path = parent / f"{command}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
             try:
                 path.mkdir()
             except FileExistsError:

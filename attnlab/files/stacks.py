@@ -75,8 +75,9 @@ def float_dtype(name: str) -> np.dtype[np.generic]:
     if name == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(name)
+        name = ml_dtypes.bfloat16
+    dtype: np.dtype[np.generic] = np.dtype(name)
+    return dtype
 
 
 def given_weights(config: Config, *, max_bytes: int) -> dict[str, Array]:

@@ -12,12 +12,13 @@ from attnlab.maths.architecture import Activation
 from attnlab.maths.precision import Array, rounded, working_dtype
 
 # numpy has no erfc; the C library's, one number at a time, is exact to the last bit and fast enough for a bench
-_erfc = np.frompyfunc(math.erfc, 1, 1)
+_erfc: Callable[[Array], Array] = np.vectorize(math.erfc, otypes=[np.float64])
 
 
 def relu(x: Array) -> Array:
     """max(x, 0); NaN stays NaN."""
-    return np.maximum(x, x.dtype.type(0))
+    positive: Array = np.maximum(x, x.dtype.type(0))
+    return positive
 
 
 def gelu(x: Array) -> Array:
@@ -27,7 +28,7 @@ def gelu(x: Array) -> Array:
     """
     wide = x.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        return rounded(wide * _erfc(-wide / math.sqrt(2)).astype(np.float64) / 2, x.dtype)
+        return rounded(wide * _erfc(-wide / math.sqrt(2)) / 2, x.dtype)
 
 
 def gelu_tanh(x: Array) -> Array:

@@ -1,5 +1,6 @@
 """What a block is made of, as plain data: the keys of a configuration's `block:` with their default values."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,7 +63,7 @@ class BlockSpec:
     @property
     def score_scale(self) -> float:
         """The number that q·k is multiplied by: `scale`, or 1/√d_k."""
-        return self.d_k**-0.5 if self.scale is None else self.scale
+        return 1 / math.sqrt(self.d_k) if self.scale is None else self.scale
 
 
 Scheme = Literal["xavier_uniform", "xavier_normal", "lecun_normal", "identity", "normal"]

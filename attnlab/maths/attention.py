@@ -130,13 +130,13 @@ def capped_biased_masked(inputs: AttentionInputs, scores: Array) -> Array:
 def weighted_values(inputs: AttentionInputs, weights: Array) -> Array:
     """Σ_j p_ij v_j, (…, h, n, e), where a value that is not finite reaches only the rows that see it."""
     v = inputs.v
-    finite = np.isfinite(v).all(axis=-1)
+    finite = np.asarray(np.isfinite(v).all(axis=-1, keepdims=True))
     grouped_weights = weights.reshape(*inputs.q.shape[:-1], v.shape[-2])
     if finite.all():
         output: Array = grouped_weights @ v
     else:
-        output = grouped_weights @ np.where(finite[..., None], v, v.dtype.type(0))
-        add_seen(output, inputs, grouped_weights, v, ~finite)
+        output = grouped_weights @ np.where(finite, v, v.dtype.type(0))
+        add_seen(output, inputs, grouped_weights, v, ~finite[..., 0])
     return output.reshape(*inputs.shape[:-1], v.shape[-1])
 
 

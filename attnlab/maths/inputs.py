@@ -136,7 +136,7 @@ def spread(array: Array, lead: tuple[int, ...]) -> Array:
 def checked_scale(scale: float | None, d: int) -> float:
     """1/√d, or the finite number given."""
     if scale is None:
-        return d**-0.5
+        return 1 / math.sqrt(d)
     if not math.isfinite(scale):
         raise ShapeError(f"scale: {scale}; expected a finite number, or None for 1/√d")
     return float(scale)

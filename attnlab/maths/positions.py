@@ -73,5 +73,5 @@ def alibi_slopes(heads: int) -> Array:
 
 def alibi_bias(heads: int, n: int) -> Array:
     """−slope·abs(i − j), added to the scores: (h, n, n) float64."""
-    distance = np.abs(np.arange(n)[:, None] - np.arange(n))
+    distance: Array = np.abs(np.arange(n)[:, None] - np.arange(n))
     return -alibi_slopes(heads)[:, None, None] * distance

@@ -18,8 +18,8 @@ PANEL = 1 << 22
 class RowSums(NamedTuple):
     """What the statistics need to know of each row i; all float64 (…, h, n) unless said."""
 
-    #: visible keys
-    count: Array
+    #: how many keys the row sees
+    visible: Array
     #: whether the row sees a key, and its scores and output are finite; boolean
     sound: Array
     #: over visible keys, of the scores after scale, before cap and bias
@@ -94,7 +94,7 @@ def _panel(steps: AttentionSteps, value_norms: Array, rows: slice) -> RowSums:
         norm_ratio = _norm_ratio(steps.output[..., rows, :], value_norms, seen)
     itself, previous, following, distance = _places(p, seen, rows, square=shape[-1] == shape[-2])
     return RowSums(
-        count=count.astype(np.float64),
+        visible=count.astype(np.float64),
         sound=sound,
         score_mean=mean,
         score_m2=m2,

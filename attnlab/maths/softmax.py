@@ -29,12 +29,13 @@ def softmax(logits: Array, visible: Array | None = None) -> Softmax:
     if visible is not None:
         logits = np.where(visible, logits, -np.inf)
     top = logits.max(axis=-1, keepdims=True, initial=-np.inf)
+    empty: Array
     if logits.shape[-1] == 0:
         empty = np.ones(top.shape, dtype=bool)
     elif visible is None:
         empty = np.zeros(top.shape, dtype=bool)
     else:
-        empty = ~visible.any(axis=-1, keepdims=True)
+        empty = np.asarray(~visible.any(axis=-1, keepdims=True))
     with np.errstate(invalid="ignore", divide="ignore"):
         shift = np.where(empty, logits.dtype.type(0), top)
         weights = logits - shift

@@ -76,7 +76,7 @@ def _mean(field: Callable[[RowSums], Array]) -> Callable[[RowSums], Array]:
 
 def _choosing(rows: RowSums) -> Array:
     """Sound rows with two visible keys or more: the others have nothing to choose between."""
-    return rows.sound & (rows.count > 1)
+    return rows.sound & (rows.visible > 1)
 
 
 def _mean_choosing(field: Callable[[RowSums], Array]) -> Callable[[RowSums], Array]:
@@ -103,7 +103,7 @@ def _largest(field: Callable[[RowSums], Array]) -> Callable[[RowSums], Array]:
 
 def _score_mean(rows: RowSums) -> Array:
     """The mean over visible entries of sound rows (entries, not rows, weigh equally)."""
-    count = np.where(rows.sound, rows.count, 0.0)
+    count = np.where(rows.sound, rows.visible, 0.0)
     total = count.sum(axis=-1)
     mean: Array = (count * np.where(rows.sound, rows.score_mean, 0.0)).sum(axis=-1) / np.where(total > 0, total, np.nan)
     return mean
@@ -111,7 +111,7 @@ def _score_mean(rows: RowSums) -> Array:
 
 def _score_variance(rows: RowSums) -> Array:
     """The population variance over visible entries: within rows and, about the common mean, between them."""
-    count = np.where(rows.sound, rows.count, 0.0)
+    count = np.where(rows.sound, rows.visible, 0.0)
     total = count.sum(axis=-1)
     between = count * np.square(np.where(rows.sound, rows.score_mean, 0.0) - _score_mean(rows)[..., None])
     within = np.where(rows.sound, rows.score_m2, 0.0)
@@ -158,7 +158,7 @@ STATISTICS: dict[str, Callable[[RowSums], Array]] = {
     "score_max": _largest(lambda rows: rows.score_max),
     "logit_max": _largest(lambda rows: rows.logit_max),
     "entropy": _mean_choosing(lambda rows: rows.entropy),
-    "normalized_entropy": _mean_choosing(lambda rows: rows.entropy / np.log(np.maximum(rows.count, 2))),
+    "normalized_entropy": _mean_choosing(lambda rows: rows.entropy / np.log(np.maximum(rows.visible, 2))),
     "perplexity": _mean(lambda rows: np.exp(rows.entropy)),
     "effective_keys": _mean(lambda rows: 1 / np.where(rows.square > 0, rows.square, 1)),
     "max_weight": _mean_choosing(lambda rows: rows.top),
@@ -175,8 +175,8 @@ STATISTICS: dict[str, Callable[[RowSums], Array]] = {
     "next_mass": _mean_seen(lambda rows: rows.following),
     "distance": _mean_seen(lambda rows: rows.distance),
     "norm_bound": _largest(lambda rows: rows.norm_ratio),
-    "empty_rows": lambda rows: (rows.count == 0).sum(axis=-1),
-    "nonfinite_rows": lambda rows: ((rows.count > 0) & ~rows.sound).sum(axis=-1),
+    "empty_rows": lambda rows: (rows.visible == 0).sum(axis=-1),
+    "nonfinite_rows": lambda rows: ((rows.visible > 0) & ~rows.sound).sum(axis=-1),
 }
 
 
@@ -184,5 +184,6 @@ def asymmetry(weights: Array) -> Array:
     """‖A − Aᵀ‖_F / (2‖A‖_F), from 0 (symmetric) to 1/√2 (A_ij A_ji = 0 throughout); (…, n, n) → (…); NaN if A is 0."""
     wide = weights.astype(np.float64)
     norm = np.linalg.norm(wide, axis=(-2, -1))
-    difference: Array = np.linalg.norm(wide - wide.swapaxes(-1, -2), axis=(-2, -1))
-    return difference / (2 * np.where(norm > 0, norm, np.nan))
+    difference = np.linalg.norm(wide - wide.swapaxes(-1, -2), axis=(-2, -1))
+    share: Array = difference / (2 * np.where(norm > 0, norm, np.nan))
+    return share

@@ -13,10 +13,9 @@ def band(n: int, m: int, *, causal: bool, window: int | None) -> Array | None:
     """
     if not causal and window is None:
         return None
-    ahead = np.arange(m) - np.arange(n)[:, None]
-    if not causal:
-        return np.abs(ahead) <= window
-    return ahead <= 0 if window is None else (ahead <= 0) & (ahead > -window)
+    ahead: Array = np.arange(m) - np.arange(n)[:, None]
+    seen: Array = np.abs(ahead) <= window if window is not None and not causal else ahead <= 0
+    return seen & (ahead > -window) if window is not None and causal else seen
 
 
 def check_window(window: int | None, *, causal: bool) -> None:

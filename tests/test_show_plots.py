@@ -1,0 +1,259 @@
+"""What figures hold: the artists are asked for their data, the texts for their words."""
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
+from matplotlib.colors import to_hex
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure as Drawn
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from attnlab.records import Drawable, Figure, Grid, GridSheet, Histogram, Line, Series
+from attnlab.show import palette
+from attnlab.show.plots import draw, figure_bytes
+
+WORDS = ["[CLS]", "the", "bank", "near", "the", "river", "lent", "money", "to", "the", "boat", "builders", "[SEP]"]
+SERIES = Series(
+    title="Var(q·k) grows as d_k",
+    x_axis="d_k",
+    y_axis="variance",
+    log_x=True,
+    log_y=True,
+    lines=[
+        Line(label="q·k", x=[1, 4, 16, 64, 65], y=[1.1, 4.2, 15.0, 63.8, 66.0], standard_error=[0.1] * 5),
+        Line(label="scaled", x=[1, 4, 16, 64], y=[1.1, 1.05, 0.94, 0.997]),
+        Line(label="theory: d_k", x=[1, 64], y=[1, 64], kind="theory"),
+        Line(label="theory: 1", x=[1, 64], y=[1, 1], kind="theory"),
+    ],
+)
+
+
+def softmax_grid(n: int, labels: list[str] | None = None, title: str = "Who attends to whom") -> Grid:
+    scores = np.exp(np.random.default_rng(n).normal(size=(n, n)))
+    weights = scores / scores.sum(axis=1, keepdims=True)
+    return Grid(title=title, values=weights, row_labels=labels or (), column_labels=labels or ())
+
+
+def drawn(drawable: Drawable) -> Drawn:
+    """The figure after a first drawing, which lays it out."""
+    figure = draw(Figure(name="figure", drawable=drawable))
+    figure.canvas.draw()
+    return figure
+
+
+def sheet(layers: int, heads: int) -> GridSheet:
+    return GridSheet(title="Every head", grids=[[softmax_grid(3 + head, title="") for head in range(heads)]] * layers)
+
+
+def cells(axes: Axes) -> np.ma.MaskedArray:
+    return np.ma.asarray(axes.images[0].get_array())
+
+
+def words(labels: Iterable[Text]) -> list[str]:
+    return [label.get_text() for label in labels]
+
+
+def legend(axes: Axes) -> list[str]:
+    box = axes.get_legend()
+    return words(box.get_texts()) if box else []
+
+
+def theory_lines(axes: Axes) -> list[np.ndarray]:
+    return [np.asarray(line.get_xydata()) for line in axes.lines if to_hex(line.get_color()) == palette.THEORY]
+
+
+# --- heat maps
+
+
+def test_a_heat_map_holds_the_matrix_its_tokens_and_its_quantity() -> None:
+    grid = softmax_grid(13, WORDS)
+    axes, bar = drawn(grid).axes
+    assert np.array_equal(cells(axes), grid.values)
+    assert words(axes.get_xticklabels()) == words(axes.get_yticklabels()) == WORDS
+    assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("key", "query", "attention weight")
+    assert axes.get_aspect() == 1
+    assert axes.images[0].get_clim() == (0, grid.values.max())
+    assert len(axes.texts) == 169
+
+
+def test_large_matrices_have_indices_and_no_numbers() -> None:
+    axes = drawn(softmax_grid(60, WORDS * 5)).axes[0]
+    assert len(axes.texts) == 0
+    assert words(axes.get_xticklabels())[1:3] == ["0", "10"]
+
+
+def test_a_few_towering_weights_are_shaded_by_square_root_and_the_bar_says_so() -> None:
+    axes, bar = drawn(Grid(title="causal", values=np.eye(40))).axes
+    assert axes.images[0].norm(np.array(0.25)) == 0.5
+    assert bar.get_ylabel() == "attention weight, shades by square root"
+
+
+def test_cells_that_are_no_numbers_are_grey_and_the_bar_says_so() -> None:
+    axes, bar = drawn(Grid(title="", values=np.array([[np.nan, 1.0], [0.5, 0.5]]))).axes
+    assert bar.get_ylabel() == "attention weight; grey: not a number"
+    assert words(axes.texts) == ["nan", "1", ".50", ".50"]
+    assert np.ma.getmaskarray(cells(axes)).tolist() == [[True, False], [False, False]]
+
+
+def test_a_strip_is_not_a_thread() -> None:
+    assert drawn(Grid(title="", values=np.ones((3, 60)))).axes[0].get_aspect() == "auto"
+
+
+def test_tokens_are_no_formulas_and_missing_glyphs_are_spelled() -> None:
+    tokens = ["$x^2$", "你", "\n", "\x1b", "a_very_long_token", " "]
+    figure = drawn(softmax_grid(6, tokens, title="$\\alpha$ [/x] 你"))
+    spelled = ["$x^2$", "\\u4f60", "\\n", "\\x1b", "a_very_long…", "' '"]
+    assert words(figure.axes[0].get_xticklabels()) == spelled
+    assert figure.get_suptitle() == "$\\alpha$ [/x] \\u4f60"
+    assert not any(text.get_parse_math() for text in figure.axes[0].get_xticklabels())
+
+
+# --- contact sheets
+
+
+@pytest.mark.parametrize(("layers", "heads"), [(1, 1), (2, 3), (12, 12), (1, 32)])
+def test_a_sheet_shows_every_head_on_one_scale(layers: int, heads: int) -> None:
+    record = sheet(layers, heads)
+    axes = drawn(record).axes[0]
+    assert len(axes.images) == layers * heads
+    assert len({image.get_clim() for image in axes.images}) == 1
+    assert axes.images[0].get_clim()[1] == max(grid.values.max() for grid in record.grids[0])
+
+
+def test_layers_go_down_and_heads_across() -> None:
+    axes = drawn(sheet(2, 3)).axes[0]
+    assert words(axes.get_yticklabels()) == ["layer 0", "layer 1"]
+    assert words(axes.get_xticklabels()) == ["head 0", "head 1", "head 2"]
+    assert axes.yaxis_inverted()
+    wide = drawn(sheet(2, 12)).axes[0]
+    assert words(wide.get_xticklabels())[-1] == "11"
+    assert wide.get_xlabel() == "head"
+
+
+def test_panels_go_by_their_titles() -> None:
+    chosen = [[softmax_grid(3, title=f"head {layer}.{head}") for head in (1, 4)] for layer in (2, 5)]
+    axes = drawn(GridSheet(title="Four heads", grids=chosen)).axes[0]
+    assert words(axes.get_yticklabels()) == ["head 2.1", "head 5.1"]
+    assert words(axes.get_xticklabels()) == ["head 2.1", "head 2.4"]
+    assert words(drawn(GridSheet(title="Two", grids=chosen[:1])).axes[0].texts) == ["head 2.1", "head 2.4"]
+
+
+def test_one_layer_goes_on_line_after_line() -> None:
+    axes = drawn(sheet(1, 32)).axes[0]
+    assert words(axes.texts) == [f"head {head}" for head in range(32)]
+    assert axes.images[8].get_extent()[0] == axes.images[0].get_extent()[0]
+
+
+# --- points and lines
+
+
+def test_a_histogram_has_bars_and_a_theory_line() -> None:
+    edges, density = np.array([0.0, 1, 3]), np.array([0.5, 0.25])
+    theory = {"theory_x": np.array([0.0, 3]), "theory_density": np.array([0.4, 0.3])}
+    record = Histogram(title="t", quantity="score", edges=edges, density=density, theory_label="N(0, 1)", **theory)
+    axes = drawn(record).axes[0]
+    bars = axes.patches[0].get_data()  # type: ignore[attr-defined]
+    assert np.array_equal(bars.values, density)
+    assert np.array_equal(bars.edges, edges)
+    assert theory_lines(axes)[0].tolist() == [[0, 0.4], [3, 0.3]]
+    assert legend(axes) == ["measured", "N(0, 1)"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("score", "density")
+
+
+def test_a_histogram_without_theory_needs_no_legend() -> None:
+    record = Histogram(title="t", quantity="score", edges=np.array([0.0, 1]), density=np.array([1.0]))
+    assert legend(drawn(record).axes[0]) == []
+
+
+def test_measured_is_points_with_error_bars_and_theory_is_lines_of_one_colour() -> None:
+    axes = drawn(SERIES).axes[0]
+    first, second = (bars for bars in axes.containers if isinstance(bars, ErrorbarContainer))
+    assert [bars.get_label() for bars in (first, second)] == ["q·k", "scaled"]
+    assert first.lines[0].get_linestyle() == "None"
+    assert np.asarray(first.lines[0].get_xydata())[0].tolist() == [1, 1.1]
+    assert first.lines[2][0].get_segments()[0].tolist() == [[1, 1.0], [1, pytest.approx(1.2)]]
+    assert second.has_yerr is False
+    assert [line.tolist() for line in theory_lines(axes)] == [[[1, 1], [64, 64]], [[1, 1], [64, 1]]]
+    assert palette.THEORY not in palette.MEASURED
+
+
+def test_logarithmic_axes_have_plain_numbers_at_the_points_with_room_between() -> None:
+    axes = drawn(SERIES).axes[0]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert words(axes.get_xticklabels()) == ["1", "4", "16", "64"]
+    assert "10" in words(axes.get_yticklabels())
+
+
+def test_a_short_logarithmic_axis_still_has_numbers() -> None:
+    line = Line(label="time", x=[256, 512], y=[0.0012, 0.0024])
+    axes = drawn(Series(title="t", x_axis="n", y_axis="s", lines=[line], log_y=True)).axes[0]
+    assert "0.002" in words(axes.get_yticklabels(minor=True))
+
+
+def test_nothing_above_zero_leaves_the_axes_even() -> None:
+    line = Line(label="_none", x=[0, 0], y=[0, -1])
+    axes = drawn(Series(title="t", x_axis="n", y_axis="s", lines=[line], log_x=True, log_y=True)).axes[0]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("linear", "linear")
+    assert legend(axes) == []
+
+
+def test_steps_are_named() -> None:
+    line = Line(label="norm", x=[0, 1, 2], y=[3, 1, 2])
+    axes = drawn(Series(title="t", x_axis="step", y_axis="‖·‖", lines=[line], x_ticks=["T1", "T2", "H"])).axes[0]
+    assert words(axes.get_xticklabels()) == ["T1", "T2", "H"]
+
+
+# --- all of them
+
+DRAWABLES: list[Drawable] = [
+    softmax_grid(13, WORDS, title="A long title that goes on and on " * 4),
+    softmax_grid(36, (WORDS * 3)[:36]),
+    sheet(12, 12),
+    sheet(1, 8),
+    SERIES,
+]
+
+
+@pytest.mark.parametrize("drawable", DRAWABLES)
+def test_texts_are_8_points_or_more_inside_the_figure_and_apart(
+    drawable: Drawable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = drawn(drawable)
+    boxes: list[tuple[Text, Bbox]] = []
+    draw_text = Text.draw
+
+    def noted(text: Text, renderer: RendererBase) -> None:
+        if text.get_text() and text.get_visible():
+            boxes.append((text, text.get_window_extent(renderer)))
+        draw_text(text, renderer)
+
+    monkeypatch.setattr(Text, "draw", noted)
+    figure.canvas.draw()
+    assert figure.get_figwidth() == 6.5
+    for text, box in boxes:
+        assert float(text.get_fontsize()) >= 8
+        assert Bbox.union([box, figure.bbox]).bounds == pytest.approx(figure.bbox.bounds, abs=1), text
+    apart = combinations([(text.get_text(), box.padded(-1)) for text, box in boxes], 2)
+    assert [(a, b) for (a, first), (b, second) in apart if first.overlaps(second)] == []
+
+
+@pytest.mark.parametrize("drawable", DRAWABLES)
+@pytest.mark.parametrize("format", ["png", "svg"])
+def test_the_same_record_gives_the_same_bytes(drawable: Drawable, format: Literal["png", "svg"]) -> None:
+    record = Figure(name="figure", drawable=drawable)
+    first = figure_bytes(record, format)
+    assert first[:4] in (b"\x89PNG", b"<?xm")
+    assert first == figure_bytes(record, format)
+
+
+def test_matplotlib_waits_until_it_is_needed() -> None:
+    code = "import sys, attnlab.show.plots; print([name for name in sys.modules if name.startswith('matplotlib')])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
