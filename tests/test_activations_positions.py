@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from attnlab.errors import ShapeError
 from attnlab.maths.activations import ELEMENTWISE, gelu, gelu_tanh, relu, silu
 from attnlab.maths.architecture import Rotary
 from attnlab.maths.positions import alibi_bias, alibi_slopes, rotary, rotary_angles, rotate, sinusoidal
@@ -153,3 +154,8 @@ class TestAlibi:
 
     def test_the_bias_falls_with_distance_on_both_sides(self) -> None:
         np.testing.assert_array_equal(alibi_bias(8, 3)[1], [[0, -0.25, -0.5], [-0.25, 0, -0.25], [-0.5, -0.25, 0]])
+
+
+def test_rotary_refuses_a_coordinate_without_a_partner() -> None:
+    with pytest.raises(ShapeError, match="rotary: 3 of 6 coordinates to turn; expected an even number"):
+        rotary(np.ones((2, 6)), Rotary(fraction=0.5))

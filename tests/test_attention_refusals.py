@@ -92,12 +92,22 @@ def test_masks_and_biases_that_do_not_fit(name: str, shape: tuple[int, ...]) -> 
 
 @pytest.mark.parametrize("scale", [math.inf, math.nan])
 def test_scale(scale: float) -> None:
-    assert refusal(scale=scale) == f"scale: {scale}; expected a finite number, or None for 1/√d"
+    assert refusal(scale=scale) == f"scale: {scale}; expected a number that is finite in float64, or None for 1/√d"
+
+
+def test_scale_and_softcap_must_fit_the_dtype_computed_in() -> None:
+    half = {name: np.ones((2, 3), np.float16) for name in "qkv"}
+    assert refusal(**half, scale=1e39).startswith("scale: 1e+39; expected a number that is finite in float32")
+    assert refusal(**half, softcap=1e-50).startswith(
+        "softcap: 1e-50; expected a number above 0 that is finite in float32"
+    )
 
 
 @pytest.mark.parametrize("softcap", [0.0, -1.0, math.inf, math.nan])
 def test_softcap(softcap: float) -> None:
-    assert refusal(softcap=softcap) == f"softcap: {softcap}; expected a finite number above 0, or None for no cap"
+    assert (
+        refusal(softcap=softcap) == f"softcap: {softcap}; expected a number above 0 that is finite in float64, or None"
+    )
 
 
 @pytest.mark.parametrize(

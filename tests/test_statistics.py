@@ -194,7 +194,14 @@ class TestReasons:
 
     def test_rows_that_are_not_finite(self) -> None:
         found = statistics_of(*poisoned(*draw(2, 2, 9, 9)))
-        assert found.reasons == {"asymmetry": "a row is not finite, or every row is empty"}
+        assert found.reasons["asymmetry"] == "a row is not finite, or every row is empty"
+        assert found.reasons["entropy"] == "no row of this attention defines it"
+
+    def test_a_statistic_that_only_some_heads_have_is_left_to_its_nan(self) -> None:
+        q, k, v = draw(2, 2, 5, 5)
+        found = statistics_of(q, k, v, mask=np.stack([np.eye(5, dtype=bool), np.ones((5, 5), bool)]))
+        assert np.isnan(found.entropy).tolist() == [True, False]
+        assert "entropy" not in found.reasons
 
     def test_none(self) -> None:
         assert statistics_of(*draw(2, 2, 5, 5)).reasons == {}

@@ -22,9 +22,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run", cls=QuickCommand, epilog=run.EPILOG)(run.run)
-app.command("why", cls=QuickCommand, epilog=why.EPILOG)(why.why)
-app.add_typer(config.app, name="config")
+app.command("run", cls=QuickCommand, epilog=run.EPILOG, short_help="a block on embeddings, every step in view")(run.run)
+app.command("why", cls=QuickCommand, epilog=why.EPILOG, short_help="one attention weight, as arithmetic")(why.why)
+app.add_typer(config.app, name="config", short_help="presets, checks and the schema of configurations")
 
 
 def say_version(wanted: bool) -> None:

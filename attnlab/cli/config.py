@@ -10,9 +10,8 @@ from attnlab.cli.quick import QuickCommand, QuickGroup
 
 app = typer.Typer(
     cls=QuickGroup,
-    help="The presets, a configuration checked or resolved, and a JSON schema for editors.",
+    epilog="\b\nExamples:\n  attnlab config\n  attnlab config show vaswani-base",
     rich_markup_mode=None,
-    no_args_is_help=True,
 )
 
 Source = Annotated[str, typer.Argument(help="a preset's name or a YAML file", metavar="CONFIG")]
@@ -23,7 +22,16 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  attnlab config {line}" for line in lines)
 
 
-@app.command("list", cls=QuickCommand, epilog=examples("list", "list --json"))
+@app.callback(invoke_without_command=True)
+def config(context: typer.Context) -> None:
+    """The presets; a configuration shown in full, or checked; a JSON schema for editors."""
+    if context.invoked_subcommand is None:
+        list_presets()
+
+
+@app.command(
+    "list", cls=QuickCommand, short_help="the presets, each in a sentence", epilog=examples("list", "list --json")
+)
 def list_presets(json: options.Json = False, debug: options.Debug = False) -> None:
     """The presets, each in one sentence."""
     from attnlab.files.presets import preset_names, preset_summary
@@ -38,7 +46,12 @@ def list_presets(json: options.Json = False, debug: options.Debug = False) -> No
     print_report(Report(heading=f"{len(summaries)} presets; `attnlab run NAME` runs one", parts=[table]))
 
 
-@app.command("show", cls=QuickCommand, epilog=examples("show vaswani-base", "show sentence --json"))
+@app.command(
+    "show",
+    cls=QuickCommand,
+    short_help="every key of a configuration, as YAML",
+    epilog=examples("show vaswani-base", "show sentence --json"),
+)
 def show(config: Source, json: options.Json = False, debug: options.Debug = False) -> None:
     """A configuration with every default filled in, as YAML that can be run."""
     from attnlab.files.config import config_document, config_yaml, load_config
@@ -50,7 +63,12 @@ def show(config: Source, json: options.Json = False, debug: options.Debug = Fals
         print_bytes(config_yaml(loaded).encode())
 
 
-@app.command("check", cls=QuickCommand, epilog=examples("check vaswani-base", "check sentence --json"))
+@app.command(
+    "check",
+    cls=QuickCommand,
+    short_help="whether a configuration and its files are right",
+    epilog=examples("check vaswani-base", "check sentence --json"),
+)
 def check(config: Source, json: options.Json = False, debug: options.Debug = False) -> None:
     """Whether a configuration is right, and whether its files are there and fit; every mistake with its place."""
     from attnlab.files.config import config_document, load_config
@@ -69,7 +87,12 @@ def check(config: Source, json: options.Json = False, debug: options.Debug = Fal
     print_line(f"{shown(config)}: right: {layers}, {parameters:,} parameters, {len(bench.x):,} tokens")
 
 
-@app.command("schema", cls=QuickCommand, epilog=examples("schema", "schema > attnlab.schema.json"))
+@app.command(
+    "schema",
+    cls=QuickCommand,
+    short_help="a JSON schema for editors",
+    epilog=examples("schema", "schema > attnlab.schema.json"),
+)
 def schema(debug: options.Debug = False) -> None:
     """A JSON schema of configurations, for editors that complete and check YAML."""
     from attnlab.files.config import json_schema

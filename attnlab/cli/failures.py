@@ -1,6 +1,7 @@
 """What a person sees when something goes wrong: one line that says what and why, and the promised exit code."""
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -58,8 +59,8 @@ def usage_text(error: Any) -> str:
     """typer's complaint about a command line in attnlab's form."""
     context = getattr(error, "ctx", None)
     command = context.info_name if context is not None and context.parent is not None else "attnlab"
-    text = error.format_message().rstrip(".")
-    text = text.replace("Invalid value for ", "").replace("'--", "--").replace("': ", ": ", 1)
+    text = error.format_message().rstrip(".").removeprefix("Invalid value for ")
+    text = re.sub(r"'(--?[a-z][a-z-]*|[A-Z]+)'", r"\1", text).replace(". Did you mean", "; did you mean")
     return f"{command}: {text[:1].lower()}{text[1:]} ({command_path(context)} --help lists what there is)"
 
 

@@ -42,7 +42,7 @@ def why(
         options.check_seed(seed)
         if not 2 <= len(words) <= 3:
             raise UsageError(
-                f"{len(words)} words; expected [CONFIG] QUERY KEY: two tokens, after a configuration or not"
+                f"{' '.join(words)}; expected [CONFIG] QUERY KEY: two tokens, after a configuration or not"
             )
         *named, query, key = words
         budget = options.memory_budget(max_memory)

@@ -47,7 +47,7 @@ def identity_check(layers: Sequence[tuple[Array, Array, Array]], scale: float) -
     """
     excess = [identity_error(q, k, scores, scale) for q, k, scores in layers]
     value = max(excess, key=lambda pair: pair[0] / pair[1])
-    text = f"Var(scores) is what the moments of q and k give (off by {value[0]:.1e} of it)"
+    text = f"Var(scores) follows from the moments of q and k (to {value[0]:.1e})"
     return check("score_variance_identity", *value, text)
 
 

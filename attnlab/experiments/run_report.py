@@ -65,7 +65,7 @@ def heading(record: RunRecord, seed: int | None) -> str:
     if spec is not None:
         if record.n_layers > 1:
             parts.append(f"{record.n_layers} layers")
-        parts.append(f"{counted(spec.n_heads, 'head')} of {spec.d_k}, {scale_in_words(spec)}")
+        parts.append(f"{counted(spec.n_heads, 'head')} of d_k {spec.d_k}, {scale_in_words(spec)}")
     else:
         parts.append(counted(len(record.heads), "head"))
     parts.append(record.dtype)
@@ -161,8 +161,8 @@ def head_table(record: RunRecord) -> Table:
         ("largest score", float(values.score_max), None, ""),
         ("entropy", Quantity(value=float(values.entropy), unit="nat"), None, f"{share:.2f} of what is possible"),
         ("effective keys", float(values.effective_keys), None, f"of {record.m}"),
-        ("rows above 0.99", Quantity(value=saturated, unit="%"), None, "one key holds all"),
-        ("tr ∂p/∂s", float(values.jacobian_trace_mean), None, "what the softmax lets through to training"),
+        ("rows above 0.99", Quantity(value=saturated, unit="%"), None, "where one key holds nearly all"),
+        ("tr ∂p/∂s", float(values.jacobian_trace_mean), None, "let through to training"),
     ]
     column = {"population": "predicted", "isotropic": "if isotropic", None: "predicted"}[expectation.kind]
     return Table(

@@ -29,8 +29,9 @@ def answer(record: WhyRecord) -> str:
     if not record.visible:
         return f"{query} may not see {key}: the block hides it, so its weight is 0."
     largest = int(record.logits.argmax())
-    more = "more than to any other token" if largest == record.key else f"most goes to {token_text(record, largest)}"
-    return f"{query} gives {key} {record.weight:.2g} of its attention; {more}."
+    more = "more than to any other" if largest == record.key else f"most goes to {token_text(record, largest)}"
+    said = f"{query} gives {record.weight:.2g} of its attention to {key}; {more}."
+    return said[0].upper() + said[1:]
 
 
 def steps(record: WhyRecord) -> list[DerivationStep]:
@@ -88,7 +89,7 @@ def softmax_steps(record: WhyRecord) -> list[DerivationStep]:
     logit = float(record.logits[record.key])
     power = f"e^{logit:.3g}" if not record.shift else f"e^({logit:.3g} − {record.shift:.3g})"
     count = int(np.isfinite(record.logits).sum())
-    others = ", ".join(f"{short(record, j)} {value:.3g}" for j, value in record.runners_up)
+    others = ", ".join(f"{short(record, j)}: {value:.3g}" for j, value in record.runners_up)
     shifted = "less the row's largest score: the sum cannot overflow" if record.shift else ""
     rivals = f"the runners-up: {others}" if others else ""
     return [

@@ -76,8 +76,8 @@ def attention_inputs(
         v=spread(v.astype(working, copy=False), lead),
         visible=visible_keys(shape, mask=mask, bias=bias, causal=causal, window=window),
         bias=None if bias is None else bias.astype(working, copy=False),
-        scale=checked_scale(scale, q.shape[-1]),
-        softcap=checked_softcap(softcap),
+        scale=checked_scale(scale, q.shape[-1], working),
+        softcap=checked_softcap(softcap, working),
         shape=shape,
         dtype=dtype,
         headed=headed,
@@ -133,17 +133,17 @@ def spread(array: Array, lead: tuple[int, ...]) -> Array:
     return np.broadcast_to(array, (*lead, *array.shape[-3:]))
 
 
-def checked_scale(scale: float | None, d: int) -> float:
-    """1/√d, or the finite number given."""
+def checked_scale(scale: float | None, d: int, working: np.dtype[Any]) -> float:
+    """1/√d, or the number given, which the dtype computed in must be able to hold."""
     if scale is None:
         return 1 / math.sqrt(d)
-    if not math.isfinite(scale):
-        raise ShapeError(f"scale: {scale}; expected a finite number, or None for 1/√d")
+    if not abs(scale) <= float(np.finfo(working).max):
+        raise ShapeError(f"scale: {scale}; expected a number that is finite in {working}, or None for 1/√d")
     return float(scale)
 
 
-def checked_softcap(softcap: float | None) -> float | None:
-    """None, or the finite positive number given."""
-    if softcap is not None and not (math.isfinite(softcap) and softcap > 0):
-        raise ShapeError(f"softcap: {softcap}; expected a finite number above 0, or None for no cap")
+def checked_softcap(softcap: float | None, working: np.dtype[Any]) -> float | None:
+    """None, or the positive number given, which the dtype computed in must be able to hold."""
+    if softcap is not None and not float(np.finfo(working).tiny) <= softcap <= float(np.finfo(working).max):
+        raise ShapeError(f"softcap: {softcap}; expected a number above 0 that is finite in {working}, or None")
     return softcap

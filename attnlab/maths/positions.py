@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 
+from attnlab.errors import ShapeError
 from attnlab.maths.architecture import Rotary
 from attnlab.maths.precision import Array, rounded, working_dtype
 
@@ -52,8 +53,14 @@ def rotary_width(rotary: Rotary, d: int) -> int:
 
 
 def rotary(x: Array, setting: Rotary) -> Array:
-    """x (…, n, d) turned by the positions 0 … n−1."""
+    """x (…, n, d) turned by the positions 0 … n−1.
+
+    Raises:
+        ShapeError: the coordinates to turn do not come in pairs.
+    """
     width = rotary_width(setting, x.shape[-1])
+    if width % 2:
+        raise ShapeError(f"rotary: {width} of {x.shape[-1]} coordinates to turn; expected an even number")
     angles = rotary_angles(np.arange(x.shape[-2]), width, base=setting.base)
     return rotate(x, np.cos(angles), np.sin(angles), pairing=setting.pairing)
 

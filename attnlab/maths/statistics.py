@@ -14,6 +14,8 @@ from attnlab.maths.rows import RowSums
 
 #: A row is saturated when one key holds more than this.
 SATURATED = 0.99
+#: Why a mean over no rows is not defined.
+NO_ROW = "no row of this attention defines it"
 #: A head is a sink when key 0 gets more than this on average (Gu et al. 2024).
 SINK = 0.3
 
@@ -59,7 +61,10 @@ def head_statistics(rows: RowSums, asymmetry: Array | None, reasons: Mapping[str
     """Every statistic of `STATISTICS` from the row sums; the asymmetry, which needs the whole matrix, is handed in."""
     values = {name: reduce(rows) for name, reduce in STATISTICS.items()}
     nowhere = np.full(rows.sound.shape[:-1], np.nan)
-    return HeadStatistics(**values, asymmetry=nowhere if asymmetry is None else asymmetry, reasons=reasons)
+    undefined = {name: NO_ROW for name, value in values.items() if value.size and np.isnan(value).all()}
+    return HeadStatistics(
+        **values, asymmetry=nowhere if asymmetry is None else asymmetry, reasons={**undefined, **reasons}
+    )
 
 
 def mean_over(rows: Array, chosen: Array) -> Array:

@@ -146,7 +146,8 @@ class _Numeral(NamedTuple):
 
 
 def _print_table(table: Table, console: Console) -> None:
-    _print_text(table.title, console, style="bold")
+    if table.title:
+        _print_text(table.title, console, style="bold")
     columns = [_column(name, [row[index] for row in table.rows], console) for index, name in enumerate(table.columns)]
     widths = _widths([column.width for column in columns], [column.floor for column in columns], console)
     _print_row([column.head for column in columns], widths, console)
