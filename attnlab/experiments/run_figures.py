@@ -9,11 +9,15 @@ from attnlab.experiments.run_report import counted, findings, head_name, weights
 from attnlab.records import Figure, FloatArray, Grid, GridSheet, Histogram, Line, Series
 
 
+#: Of the figure of steps.
+MOST_LINES = 6
+
+
 def figures(record: RunRecord) -> list[Figure]:
     """Every figure of a run, the matrix first."""
     said = findings(record)
     shown = weights_grid(record, record.shown)
-    title = said[0].split(";")[0] if said else shown.title
+    title = said[0].split(";")[0].rstrip(".") if said else shown.title
     drawn = [Figure(name="attention", drawable=retitled(shown, title))]
     if len(record.heads) > 1:
         drawn.append(Figure(name="heads", drawable=head_sheet(record)))
@@ -89,8 +93,10 @@ def normal_density(x: FloatArray, mean: float, variance: float) -> FloatArray:
 
 
 def step_series(record: RunRecord) -> Series:
-    """The variance from X through T1 … H, a line per layer."""
+    """The variance from X through T1 … H, a line for each of at most MOST_LINES layers."""
     layers = sorted({step.layer for step in record.steps})
+    if len(layers) > MOST_LINES:
+        layers = [layers[i] for i in np.linspace(0, len(layers) - 1, MOST_LINES).round().astype(int)]
     names = list(dict.fromkeys(step.name for step in record.steps))
     lines = [
         Line(
@@ -101,7 +107,7 @@ def step_series(record: RunRecord) -> Series:
         for layer in layers
     ]
     first, last = record.steps[0], record.steps[-1]
-    over = "the block" if len(layers) == 1 else f"{len(layers)} layers"
+    over = "the block" if len(layers) == 1 else f"layers {first.layer} to {last.layer}"
     return Series(
         title=f"Variance through {over}: {first.variance:.2g} in {first.name}, {last.variance:.2g} in {last.name}",
         x_axis="step",

@@ -37,7 +37,8 @@ _TICK_GAP = 0.06
 #: A logarithmic axis whose ends are less than this factor apart has numbers between the powers of ten.
 _SHORT_AXIS = 20
 
-_MARKERS = "os^Dv"
+#: Two more than there are colours, so that a sixth line differs from the first.
+_MARKERS = "os^DvPX"
 _THEORY_STYLES = ("-", "--", ":", "-.")
 
 

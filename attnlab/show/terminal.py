@@ -3,7 +3,7 @@
 import operator
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Literal, NamedTuple, TextIO, assert_never
 
@@ -70,8 +70,7 @@ def _print_part(part: Part, console: Console) -> None:
             _print_table(part, console)
         case Grid():
             _print_text(part.title, console, style="bold")
-            for line in heatmap(part, console):
-                console.print(line)
+            _print_lines(heatmap(part, console), console)
         case Checks():
             _print_checks(part, console)
         case Derivation():
@@ -87,7 +86,14 @@ def _text(content: str, console: Console, style: str = "") -> Text:
 
 
 def _print_text(content: str, console: Console, style: str = "") -> None:
-    console.print(_text(content, console, style))
+    _print_lines(_text(content, console, style).wrap(console, console.width), console)
+
+
+def _print_lines(lines: Iterable[Text], console: Console) -> None:
+    """Lines as they stand, without the blanks that they end in."""
+    for line in lines:
+        line.rstrip()
+        console.print(line, no_wrap=True, overflow="ignore", crop=False)
 
 
 # --- checks
@@ -226,8 +232,7 @@ def _print_row(cells: Sequence[Text], widths: Sequence[int], console: Console) -
         line = Text()
         for part, width in zip(parts, widths, strict=True):
             line.append_text(part).append(" " * (width - part.cell_len) + _GAP)
-        line.rstrip()
-        console.print(line, no_wrap=True, overflow="ignore", crop=False)
+        _print_lines([line], console)
 
 
 def _width(text: Text) -> int:
