@@ -8,7 +8,6 @@ from attnlab.experiments.run import RunRecord
 from attnlab.experiments.run_report import counted, findings, head_name, weights_grid
 from attnlab.records import Figure, FloatArray, Grid, GridSheet, Histogram, Line, Series
 
-
 #: Of the figure of steps.
 MOST_LINES = 6
 
