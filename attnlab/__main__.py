@@ -1,6 +1,7 @@
 """The `attnlab` command."""
 
 import gc
+import signal
 import sys
 
 #: Objects made before the garbage collector looks for cycles: its default of 700 costs a short run a twentieth.
@@ -9,17 +10,29 @@ GARBAGE_THRESHOLD = 20_000
 
 def main() -> int:
     """Run the command line and return its exit code."""
-    if sys.argv[1:] == ["--version"]:  # before anything else is imported: scripts ask this often
-        import attnlab
-
-        print(f"attnlab {attnlab.__version__}")
+    if sys.argv[1:] == ["--version"] and said_version():
         return 0
     gc.set_threshold(GARBAGE_THRESHOLD)
-    from attnlab.cli.app import run_app
+    try:
+        from attnlab.cli.app import run_app
 
-    code = run_app(sys.argv[1:])
+        code = run_app(sys.argv[1:])
+    except KeyboardInterrupt:  # before run_app could take care of it
+        return 128 + signal.SIGINT
     gc.freeze()  # at exit the interpreter would look for cycles in everything once more: an eighth of a short run
     return code
+
+
+def said_version() -> bool:
+    """Print the version before anything else is imported, for scripts ask it often; False if that did not work."""
+    import attnlab
+
+    try:
+        sys.stdout.write(f"attnlab {attnlab.__version__}\n")
+        sys.stdout.flush()
+    except (OSError, AttributeError):  # full, or closed and None: the command line itself says so
+        return False
+    return True
 
 
 if __name__ == "__main__":

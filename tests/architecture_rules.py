@@ -162,10 +162,10 @@ def files_open_files(module: Module) -> Iterator[str]:
         return
     for node in ast.walk(module.tree):
         match node:
-            case ast.Call(func=ast.Name(id="open")):
-                yield "calls open"
             case ast.Call(args=[ast.Attribute(value=ast.Name(id="os"), attr="devnull"), *_]):
                 pass
+            case ast.Call(func=ast.Name(id="open")):
+                yield "calls open"
             case ast.Call(func=ast.Attribute(attr=name)) if name in FILE_METHODS - allowed_methods:
                 yield f"calls .{name}"
             case ast.Attribute(value=ast.Name(id="np" | "numpy"), attr=name) if name in NUMPY_FILES:

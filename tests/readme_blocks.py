@@ -11,9 +11,10 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
@@ -53,7 +54,7 @@ def commands(block: str) -> list[Command]:
         if line.startswith("$ "):
             found.append(Command(line.removeprefix("$ "), []))
         else:
-            found[-1].shown.append(line)
+            found[-1].shown.append(line.rstrip())
     return found
 
 
@@ -69,7 +70,14 @@ def output(line: str, cwd: Path) -> list[str]:
     ended = subprocess.run(
         [sys.executable, "-m", "attnlab", *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUTF8": "1",
+            "COLUMNS": "80",
+            "NO_COLOR": "1",
+            "TERM": "dumb",
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -81,6 +89,12 @@ def output(line: str, cwd: Path) -> list[str]:
     if ended.returncode and not any(line.startswith("attnlab: error:") for line in lines):
         raise RuntimeError(f"{line}: exit code {ended.returncode}\n{ended.stdout}")
     return lines
+
+
+def outputs(block: str) -> list[list[str]]:
+    """What each command of a block prints; they are run one after the other in a directory of their own."""
+    with TemporaryDirectory() as folder:
+        return [output(command.line, Path(folder)) for command in commands(block)]
 
 
 def mismatch(shown: Sequence[str], printed: Sequence[str]) -> str:
@@ -131,7 +145,7 @@ def lines_agree(shown: str, printed: str) -> bool:
 def numbers_agree(shown: str, printed: str) -> bool:
     """Whether two numbers, as written, may be the same one measured on two machines."""
     a, b = _value(shown), _value(printed)
-    if "e" in shown and "e" in printed and 0 < max(abs(a), abs(b)) < TINY:
+    if "e" in shown and "e" in printed and abs(a) < TINY:
         return max(abs(a), abs(b)) <= FACTOR * min(abs(a), abs(b))
     if shown.lstrip("+-−").isdigit() and printed.lstrip("+-−").isdigit() and abs(a) < EXACT:
         return shown == printed
@@ -149,19 +163,19 @@ def _last_place(written: str) -> float:
     return 10.0 ** (int(exponent or 0) - len(decimals)) if point else 0.0
 
 
-def rewritten(text: str, printed: Iterator[list[str]]) -> str:
-    """The text with each block that no longer holds set anew.
+def rewritten(text: str, run: Callable[[str], list[list[str]]] = outputs) -> str:
+    """The text with what no longer holds in its blocks set anew; what holds stays as it is.
 
     Args:
         text: a README's.
-        printed: what each command of each block prints, in order.
+        run: what each command of a block prints.
     """
 
     def renewed(match: re.Match[str]) -> str:
         lines = []
-        for command in commands(match[1]):
-            now = next(printed)
-            lines += [f"$ {command.line}", *(command.shown if not mismatch(command.shown, now) else renew(command, now))]
+        for command, printed in zip(commands(match[1]), run(match[1]), strict=True):
+            holds = not mismatch(command.shown, printed)
+            lines += [f"$ {command.line}", *(command.shown if holds else renew(command, printed))]
         return "\n".join(["```console", *lines, "```"])
 
     return _BLOCK.sub(renewed, text)
@@ -176,10 +190,11 @@ def renew(command: Command, printed: Sequence[str]) -> list[str]:
     lines = [*printed[: len(first)]]
     for segment in middle:
         lines += [SKIP, *most_alike(segment, printed)]
-    return [*lines, SKIP, *printed[len(printed) - len(last) :]]
+    return [*lines, SKIP, *printed[max(len(printed) - len(last), 0) :]]
 
 
 def most_alike(segment: Sequence[str], printed: Sequence[str]) -> Sequence[str]:
     """As many printed lines in a row, those most like the segment."""
-    windows = [printed[start : start + len(segment)] for start in range(len(printed) - len(segment) + 1)]
+    starts = range(max(len(printed) - len(segment), 0) + 1)
+    windows = [printed[start : start + len(segment)] for start in starts]
     return max(windows, key=lambda window: difflib.SequenceMatcher(None, "\n".join(window), "\n".join(segment)).ratio())

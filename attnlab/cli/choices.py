@@ -18,7 +18,7 @@ def choose_config(
     if config is None and embeddings is not None:
         chosen = identity_config(embeddings, budget)
     else:
-        chosen = load_config(config or DEFAULT)
+        chosen = load_config(DEFAULT if config is None else config)
     if embeddings is not None:
         chosen = replace(chosen, input=Input(random=None, file=embeddings, tokens=tokens))
     if n is not None:
@@ -35,8 +35,8 @@ def identity_config(embeddings: Path, budget: int) -> Config:
 
 def with_length(config: Config, n: int) -> Config:
     """The configuration with so many random tokens."""
-    if n < 1:
-        raise UsageError(f"--n {n}; expected 1 token or more")
+    if not 1 <= n < 2**63:
+        raise UsageError(f"--n {n}; expected 1 token or more" + (", and below 2^63" if n > 0 else ""))
     if config.input.random is None:
         raise UsageError(f"--n {n}: the input of {config.name} is a file; expected a configuration with random input")
     return replace(config, input=replace(config.input, random=replace(config.input.random, n=n)))

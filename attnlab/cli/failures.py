@@ -1,5 +1,7 @@
 """What a person sees when something goes wrong: one line that says what and why, and the promised exit code."""
 
+import contextlib
+import errno
 import os
 import re
 import signal
@@ -12,21 +14,33 @@ from typing import Any
 import typer
 
 from attnlab.errors import AttnlabError, MemoryRefused, ShapeError, UsageError
+from attnlab.files.opening import shown
 
 #: typer's own complaint about a command line: the parent of the one that it makes public.
 TyperUsageError: Any = typer.BadParameter.__base__
 
-BUG, INTERRUPTED, TERMINATED, BROKEN_PIPE = 70, 130, 143, 141
-WRITE_FAILED, OUT_OF_MEMORY = 5, 4
+BUG, BROKEN_PIPE, WRITE_FAILED, OUT_OF_MEMORY = 70, 141, 5, 4
+#: What writing to stdout may fail with, besides a broken pipe.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+#: Signals that end a run in an orderly way, with the exit code 128 + their number, and what is said of them.
+STOPPING = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived."""
+class Stopped(BaseException):
+    """One of the `STOPPING` signals arrived. Its own exception, since typer keeps KeyboardInterrupt to itself."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = signal.Signals(number)
 
 
 def guarded(work: Callable[[], int], *, debug: bool) -> int:
     """Do the work and return its exit code; turn what stops it into a line on stderr and the promised code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    if sys.stderr is None:  # closed: print would take stdout instead
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stdout is None:
+        return _failed("stdout: closed; expected a place for the result", WRITE_FAILED, debug=False)
+    _heed_signals()
     try:
         code = work()
         sys.stdout.flush()
@@ -34,10 +48,13 @@ def guarded(work: Callable[[], int], *, debug: bool) -> int:
     except BrokenPipeError:
         _silence_stdout()
         return BROKEN_PIPE
-    except KeyboardInterrupt:
-        return _failed("interrupted: no result was written", INTERRUPTED, debug=debug)
-    except Terminated:
-        return _failed("terminated: no result was written", TERMINATED, debug=debug)
+    except SystemExit as ending:
+        if not isinstance(ending.__context__, BrokenPipeError):
+            raise
+        _silence_stdout()  # typer's own way with a broken pipe is exit code 1
+        return BROKEN_PIPE
+    except Stopped as stop:
+        return _failed(f"{STOPPING[stop.signal]}: the result is not complete", 128 + stop.signal, debug=debug)
     except AttnlabError as error:
         return _failed(str(error), error.exit_code, debug=debug)
     except MemoryError:
@@ -45,12 +62,10 @@ def guarded(work: Callable[[], int], *, debug: bool) -> int:
         return _failed(text, OUT_OF_MEMORY, debug=debug)
     except TyperUsageError as error:
         return _failed(usage_text(error), error.exit_code, debug=debug)
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        _silence_stdout()
-        return _failed(f"stdout: {error.strerror or error}; the result could not be written", WRITE_FAILED, debug=debug)
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in UNWRITABLE:
+            _silence_stdout()
+            return _failed(f"stdout: {error.strerror}; the result could not be written", WRITE_FAILED, debug=debug)
         traceback.print_exc()
         return _failed(f"a bug: {type(error).__name__}: {error}", BUG, debug=False)
 
@@ -58,7 +73,7 @@ def guarded(work: Callable[[], int], *, debug: bool) -> int:
 def usage_text(error: Any) -> str:
     """typer's complaint about a command line in attnlab's form."""
     context = getattr(error, "ctx", None)
-    command = context.info_name if context is not None and context.parent is not None else "attnlab"
+    command = command_path(context).removeprefix("attnlab ")
     text = error.format_message().rstrip(".").removeprefix("Invalid value for ")
     text = re.sub(r"'(--?[a-z][a-z-]*|[A-Z]+)'", r"\1", text).replace(". Did you mean", "; did you mean")
     return f"{command}: {text[:1].lower()}{text[1:]} ({command_path(context)} --help lists what there is)"
@@ -77,14 +92,25 @@ def about(command: str, error: AttnlabError) -> AttnlabError:
 
 
 def _failed(text: str, code: int, *, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    print(f"attnlab: error: {text}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody reads stderr: the exit code has to do
+        if debug:
+            traceback.print_exc()
+        lines = [shown(line) for line in text.split("\n")]
+        print("attnlab: error: " + "\n".join(lines), file=sys.stderr, flush=True)
     return code
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+def _heed_signals() -> None:
+    """Stop in an orderly way on the `STOPPING` signals, but for those that whoever started us had us ignore."""
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    for other in STOPPING:  # once is enough: nothing should stop the clean-up
+        signal.signal(other, signal.SIG_IGN)
+    raise Stopped(number)
 
 
 def _silence_stdout() -> None:

@@ -11,6 +11,8 @@ from typing import Any, get_args, get_origin
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from attnlab.cli.failures import TyperUsageError
+
 
 def _reader(kind: Callable[[str], Any], expected: str) -> Callable[[str], Any]:
     """A reader of text that complains by saying what was expected."""
@@ -71,7 +73,11 @@ class QuickCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As typer does, with the plain readers in place."""
         read_plainly(self.get_params(ctx))
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except TyperUsageError as error:  # the parser's own complaints do not say whose they are
+            error.ctx = error.ctx or ctx
+            raise
 
 
 class QuickGroup(TyperGroup):

@@ -10,6 +10,7 @@ from attnlab.cli import options
 from attnlab.cli.choices import choose_config, seed_of, summary_of
 from attnlab.cli.failures import about
 from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
+from attnlab.cli.progress import progress
 from attnlab.errors import AttnlabError, UsageError
 
 if TYPE_CHECKING:
@@ -93,13 +94,16 @@ def run_block(config: "Config", selection: "Selection", wishes: Wishes, budget: 
     from attnlab.files.config import config_document
     from attnlab.files.stacks import load_bench
 
-    bench = load_bench(config, max_bytes=budget)
     seed = seed_of(config)
     document = config_document(config)
-    with run_directory(wishes, document, seed, bench.sha256) as directory:
-        record = experiment(bench, selection)
-        beginning = begin_document("run", seed, document)
-        answer(record, wishes, directory, beginning, arrays=arrays, summary=summary_of(config))
+    steps = 3 * config.layers  # weights, trace, statistics
+    with progress("running", steps, visible=not wishes.quiet) as bar:
+        bench = load_bench(config, max_bytes=budget, advance=bar.advance)
+        with run_directory(wishes, document, seed, bench.sha256) as directory:
+            record = experiment(bench, selection, advance=bar.advance)
+            bar.clear()
+            beginning = begin_document("run", seed, document)
+            answer(record, wishes, directory, beginning, arrays=arrays, summary=summary_of(config))
     exit_by_checks(record)
 
 
@@ -107,11 +111,11 @@ def run_arrays(path: Path, selection: "Selection", wishes: Wishes, budget: int, 
     """Run attention on q, k and v as given, and answer."""
     from attnlab.experiments.run import run_qkv
     from attnlab.files.embeddings import read_qkv
-    from attnlab.files.opening import sha256
+    from attnlab.files.opening import sha256, shown
 
     given = read_qkv(path, max_bytes=budget)
     with run_directory(wishes, None, None, {str(path): sha256(path)}) as directory:
-        record = run_qkv(path.stem, given, selection, max_bytes=budget)
+        record = run_qkv(shown(path.stem), given, selection, max_bytes=budget)
         answer(record, wishes, directory, begin_document("run", None, None), arrays=arrays, summary="")
     exit_by_checks(record)
 

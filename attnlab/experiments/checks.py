@@ -12,6 +12,7 @@ from attnlab.maths.precision import Array
 from attnlab.maths.statistics import HeadStatistics
 from attnlab.maths.weights import BlockWeights
 from attnlab.records import Check
+from attnlab.show.numbers import number
 from attnlab.theory.scores import score_variance_identity
 
 
@@ -24,7 +25,7 @@ def attention_checks(attentions: Sequence[AttentionSteps], statistics: Sequence[
     least = -largest([-steps.weights for steps in attentions])
     ratio = largest([one.norm_bound for one in statistics])
     checks = [
-        check("rows_sum_to_1", off, rounding, f"rows sum to 1 (off by at most {off:.1e})"),
+        check("rows_sum_to_1", off, rounding, f"rows sum to 1 (off by at most {number(off)})"),
         Check(id="weights_not_negative", holds=not least < 0, value=least, bound=0.0, text="no negative weight"),
     ]
     if not math.isnan(ratio):
@@ -47,17 +48,20 @@ def identity_check(layers: Sequence[tuple[Array, Array, Array]], scale: float) -
     """
     excess = [identity_error(q, k, scores, scale) for q, k, scores in layers]
     value = max(excess, key=lambda pair: pair[0] / pair[1])
-    text = f"Var(scores) follows from the moments of q and k (to {value[0]:.1e})"
+    text = f"Var(scores) follows from the moments of q and k (to {number(value[0])})"
     return check("score_variance_identity", *value, text)
 
 
 def identity_error(q: Array, k: Array, scores: Array, scale: float) -> tuple[float, float]:
-    """How far the two are apart as a share of the variance, and how far rounding of the scores may bring them."""
+    """How far the two are apart as a share of the variance, and how far rounding and underflow may bring them."""
     expected = score_variance_identity(q, k, scale=scale)
     wide = scores.astype(np.float64)
     measured = float(np.square(wide - wide.mean()).mean())
     size = abs(scale) * max_norm(q) * max_norm(k)
-    rounding = 8 * float(np.finfo(scores.dtype).eps) * size / math.sqrt(expected) if expected > 0 else math.inf
+    limits = np.finfo(scores.dtype)
+    underflow = max(1.0, abs(scale)) * q.shape[-1] * float(limits.tiny)
+    error = 8 * float(limits.eps) * size + underflow
+    rounding = error / math.sqrt(expected) if expected > 0 else math.inf
     apart = abs(measured - expected) / expected if expected > 0 else abs(measured)
     return apart, 2 * rounding + rounding**2
 
@@ -75,16 +79,19 @@ def equations_check(layers: Sequence[tuple[BlockSpec, BlockWeights, LayerTrace]]
     width = max(spec.d_model, spec.d_ff or 1, spec.n_heads * spec.d_v, len(layer.x))
     value = largest(errors)
     bound = 8 * eps * math.sqrt(width)
-    return check("steps_equal_equations", value, bound, f"T1 … H equal their equations (to {value:.1e})")
+    return check("steps_equal_equations", value, bound, f"T1 … H equal their equations (to {number(value)})")
 
 
 def step_errors(spec: BlockSpec, weights: BlockWeights, layer: LayerTrace) -> list[Array]:
-    """For each step, the largest difference from its equation as a share of the step's largest number."""
+    """For each step, the differences from its equation as shares of the step's largest number.
+
+    Below the dtype's smallest normal number there are fewer digits to agree in: shares are of no less than that.
+    """
     errors = []
+    least = float(np.finfo(layer.output.dtype).tiny) if layer.output.dtype.kind == "f" else 2.0**-126
     for name, expected in step_equations(spec, widened(weights), layer).items():
         difference = np.abs(layer.steps[name].astype(np.float64) - expected)
-        size = np.nanmax(np.abs(expected), initial=0.0)
-        errors.append(difference / size if size > 0 else difference)
+        errors.append(difference / np.nanmax(np.abs(expected), initial=least))
     return errors
 
 

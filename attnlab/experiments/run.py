@@ -1,6 +1,6 @@
 """`attnlab run`: a block on embeddings, every step in view, each number beside what it should be."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,7 @@ from attnlab.maths.architecture import BlockSpec
 from attnlab.maths.attention import AttentionSteps, attention_steps
 from attnlab.maths.block import LayerTrace
 from attnlab.maths.dense import dense_statistics
-from attnlab.maths.inputs import attention_inputs
+from attnlab.maths.inputs import AttentionInputs, attention_inputs
 from attnlab.maths.precision import Array
 from attnlab.maths.stack import StackTrace
 from attnlab.maths.statistics import HeadStatistics
@@ -83,8 +83,9 @@ class RunRecord:
     arrays: Mapping[str, Array] = field(default_factory=dict)
 
 
-def run(bench: Bench, selection: Selection) -> RunRecord:
-    """Run the bench's stack on its embeddings.
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is counted and said, not warned of
+def run(bench: Bench, selection: Selection, *, advance: Callable[[], None] = lambda: None) -> RunRecord:
+    """Run the bench's stack on its embeddings; `advance` is called once per layer for its trace and once for the rest.
 
     Raises:
         UsageError: a layer or head that the stack does not have.
@@ -92,13 +93,13 @@ def run(bench: Bench, selection: Selection) -> RunRecord:
     spec = bench.config.block
     layers = chosen("layer", selection.layers, bench.config.layers)
     heads = chosen("head", selection.heads, spec.n_heads)
-    trace = bench.stack.trace(bench.x)
-    of_layer = {i: dense_statistics(trace.layers[i].attention, trace.layers[i].v, causal=spec.causal) for i in layers}
-    results = [
-        head_result(i, head, trace.layers[i].attention, of_layer[i], expectation_of(bench, trace, i, head))
-        for i in layers
-        for head in heads
-    ]
+    trace = bench.stack.trace(bench.x, advance=advance)
+    of_layer, results = {}, []
+    for i in layers:
+        attention = trace.layers[i].attention
+        of_layer[i] = dense_statistics(attention, trace.layers[i].v, causal=spec.causal)
+        results += [head_result(i, j, attention, of_layer[i], expectation_of(bench, trace, i, j)) for j in heads]
+        advance()
     return RunRecord(
         name=bench.config.name,
         spec=spec,
@@ -118,6 +119,7 @@ def run(bench: Bench, selection: Selection) -> RunRecord:
     )
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def run_qkv(name: str, given: QKV, selection: Selection, *, max_bytes: int) -> RunRecord:
     """Attention of q, k, v as they are given: no block, so no steps, and nothing to predict the scores from.
 
@@ -138,12 +140,7 @@ def run_qkv(name: str, given: QKV, selection: Selection, *, max_bytes: int) -> R
     if len(inputs.shape) != 3:
         raise UsageError(f"{name}: q of shape {given.q.shape}; expected (heads, n, d) or (n, d)")
     h, n, m = inputs.shape
-    needed = dense_bytes(n, m, heads=h, layers=1, hidden=True, itemsize=inputs.q.dtype.itemsize)
-    if needed > max_bytes:
-        raise MemoryRefused(
-            f"{name}: {n:,} queries and {m:,} keys would need {needed / 2**30:.1f} GiB for their matrices, and "
-            f"{max_bytes / 2**30:.1f} GiB may be used; take fewer, or give --max-memory more"
-        )
+    require_memory(name, inputs, max_bytes)
     steps = attention_steps(inputs)
     statistics = dense_statistics(steps, inputs.v)
     chosen("layer", selection.layers, 1)
@@ -170,6 +167,21 @@ def run_qkv(name: str, given: QKV, selection: Selection, *, max_bytes: int) -> R
         checks=checks,
         arrays=attention_arrays(0, steps),
     )
+
+
+def require_memory(name: str, inputs: AttentionInputs, max_bytes: int) -> None:
+    """Check that an attention may keep its matrices.
+
+    Raises:
+        MemoryRefused: says how much they would take.
+    """
+    h, n, m = inputs.shape
+    needed = dense_bytes(n, m, heads=h, layers=1, hidden=True, itemsize=inputs.q.dtype.itemsize)
+    if needed > max_bytes:
+        raise MemoryRefused(
+            f"{name}: {n:,} queries and {m:,} keys would need {needed / 2**30:.1f} GiB for their matrices, and "
+            f"{max_bytes / 2**30:.1f} GiB may be used; take fewer, or give --max-memory more"
+        )
 
 
 def chosen(what: str, asked: Sequence[int] | None, count: int) -> Sequence[int]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attnlab.errors import UsageError
+from attnlab.files.opening import shown
 from attnlab.files.stacks import Bench
 from attnlab.maths.architecture import BlockSpec, Rotary
 from attnlab.maths.block import LayerTrace
@@ -39,14 +40,11 @@ class WhyRecord:
     bias: float
     #: what the softmax is given for every key, (n,); -inf where a key is hidden
     logits: Array
+    #: whether the query may see the key
+    visible: bool
     #: the weight that comes out of this arithmetic, and the one that the run itself has
     weight: float
     measured: float
-
-    @property
-    def visible(self) -> bool:
-        """Whether the query may see the key."""
-        return bool(np.isfinite(self.logits[self.key]))
 
     @property
     def shift(self) -> float:
@@ -93,6 +91,7 @@ def why(bench: Bench, query: str, key: str, *, layer: int = 0, head: int = 0) ->
     return derive(bench, trace, i, j, layer, head)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the result says what is not finite
 def derive(bench: Bench, trace: LayerTrace, query: int, key: int, layer: int, head: int) -> WhyRecord:
     """The arithmetic of one weight of a trace."""
     spec = bench.config.block
@@ -100,10 +99,11 @@ def derive(bench: Bench, trace: LayerTrace, query: int, key: int, layer: int, he
     q, keys = trace.q[head, query].astype(np.float64), trace.k[group].astype(np.float64)
     scores = spec.score_scale * (keys @ q)
     capped = scores if spec.softcap is None else spec.softcap * np.tanh(scores / spec.softcap)
-    hidden = np.isneginf(trace.scores[head, query])
+    everything = np.ones((1, 1, 1), dtype=bool) if trace.visible is None else trace.visible
+    visible = np.broadcast_to(everything, trace.scores.shape)[head, query]
     bias = row_bias(spec, trace, head, query, capped)
-    logits = np.where(hidden, -np.inf, capped + bias)
-    shifted = np.exp(logits - logits.max()) if not hidden.all() else np.zeros(len(logits))
+    logits = np.where(visible, capped + bias, -np.inf)
+    shifted = np.exp(logits - logits.max())
     return WhyRecord(
         name=bench.config.name,
         spec=spec,
@@ -119,7 +119,8 @@ def derive(bench: Bench, trace: LayerTrace, query: int, key: int, layer: int, he
         capped=float(capped[key]),
         bias=float(bias[key]),
         logits=logits,
-        weight=float(shifted[key] / max(shifted.sum(), np.finfo(np.float64).tiny)),
+        visible=bool(visible[key]),
+        weight=float(shifted[key] / shifted.sum()),
         measured=float(trace.weights[head, query, key]),
     )
 
@@ -149,8 +150,8 @@ def find_token(what: str, text: str, tokens: tuple[str, ...], n: int) -> int:
         return int(text)
     if not tokens:
         raise UsageError(f"{what} {text!r}: these tokens have no names; expected a number from 0 to {n - 1}")
-    shown = " ".join(tokens[:20]) + (" …" if n > 20 else "")
-    raise UsageError(f"{what} {text!r}: no such token; expected one of: {shown} (or a number from 0 to {n - 1})")
+    named = " ".join(map(shown, tokens[:20])) + (" …" if n > 20 else "")
+    raise UsageError(f"{what} {text!r}: no such token; expected one of: {named} (or a number from 0 to {n - 1})")
 
 
 def positions_in_words(spec: BlockSpec) -> str:

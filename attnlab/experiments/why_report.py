@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from attnlab.experiments.why import WhyRecord, positions_in_words
+from attnlab.files.opening import shown
 from attnlab.maths.precision import Array
 from attnlab.records import Derivation, DerivationStep, Finding, Part, Report
 
@@ -13,14 +14,14 @@ def report(record: WhyRecord) -> Report:
     """The derivation, and the answer before it."""
     query, key = token_text(record, record.query), token_text(record, record.key)
     where = f"{record.name}, layer {record.layer}, head {record.head}"
-    parts: list[Part] = [Finding(text=answer(record))]
-    parts.append(Derivation(steps=steps(record)))
+    said = answer(record)
+    parts: list[Part] = [Finding(text=said[0].upper() + said[1:]), Derivation(steps=steps(record))]
     return Report(heading=f"How much does {query} attend to {key}?   {where}", parts=parts)
 
 
 def token_text(record: WhyRecord, index: int) -> str:
     """The token in quotes, or its number."""
-    return f'"{record.tokens[index]}"' if record.tokens else f"token {index}"
+    return f'"{shown(record.tokens[index])}"' if record.tokens else f"token {index}"
 
 
 def answer(record: WhyRecord) -> str:
@@ -28,10 +29,11 @@ def answer(record: WhyRecord) -> str:
     query, key = token_text(record, record.query), token_text(record, record.key)
     if not record.visible:
         return f"{query} may not see {key}: the block hides it, so its weight is 0."
+    if math.isnan(record.weight):
+        return f"{query} gives {key} a weight that is not a number: infinity or NaN is among the row's scores."
     largest = int(record.logits.argmax())
     more = "more than to any other" if largest == record.key else f"most goes to {token_text(record, largest)}"
-    said = f"{query} gives {record.weight:.2g} of its attention to {key}; {more}."
-    return said[0].upper() + said[1:]
+    return f"{query} gives {record.weight:.2g} of its attention to {key}; {more}."
 
 
 def steps(record: WhyRecord) -> list[DerivationStep]:
@@ -62,7 +64,8 @@ def short(record: WhyRecord, index: int) -> str:
 
 def vector_step(name: str, origin: str, vector: Array, then: str) -> DerivationStep:
     """A query or key: where it comes from, its first numbers, its length."""
-    first = ", ".join(f"{number:.2f}" for number in vector[:3]) + (", …" if len(vector) > 3 else "")
+    style = ".2f" if 0.01 <= np.abs(vector).max() < 1e4 else ".2e"
+    first = ", ".join(f"{number:{style}}" for number in vector[:3]) + (", …" if len(vector) > 3 else "")
     remark = f"‖{name[0]}‖ {np.linalg.norm(vector):.3g}"
     remark = f"{remark}; {then}" if then else remark
     return DerivationStep(left=f"{name} = {origin}", right=f"= ({first})", remark=remark)
@@ -70,7 +73,7 @@ def vector_step(name: str, origin: str, vector: Array, then: str) -> DerivationS
 
 def parts_in_words(record: WhyRecord) -> str:
     """Which coordinates the product comes from."""
-    named = ", ".join(f"{index} ({part:+.2g})" for index, part in record.largest_parts)
+    named = ", ".join(f"{index} ({part:+.1f})" for index, part in record.largest_parts)
     return f"the largest parts: dims {named}" if len(record.q) > 1 else ""
 
 
@@ -88,7 +91,7 @@ def softmax_steps(record: WhyRecord) -> list[DerivationStep]:
     own, total = float(record.exponentials[record.key]), float(record.exponentials.sum())
     logit = float(record.logits[record.key])
     power = f"e^{logit:.3g}" if not record.shift else f"e^({logit:.3g} − {record.shift:.3g})"
-    count = int(np.isfinite(record.logits).sum())
+    count = int((~np.isneginf(record.logits)).sum())
     others = ", ".join(f"{short(record, j)}: {value:.3g}" for j, value in record.runners_up)
     shifted = "less the row's largest score: the sum cannot overflow" if record.shift else ""
     rivals = f"the runners-up: {others}" if others else ""

@@ -75,7 +75,7 @@ def load_config(source: str | Path | Mapping[str, object]) -> Config:
     path = _path(source)
     complaints = Complaints(shown(path), ROOT.homes)
     root = parse(read_bytes(path), complaints.source)
-    return _config(ROOT.check(root, "", complaints), complaints, path.stem, path)
+    return _config(ROOT.check(root, "", complaints), complaints, shown(path.stem), path)
 
 
 def _path(source: str | Path) -> Path:

@@ -22,7 +22,8 @@ def json_bytes(document: Mapping[str, object]) -> bytes:
             parts.append(f"{line(key)}: [\n{entries}\n]")
         else:
             parts.append(f"{line(key)}: {line(value)}")
-    return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
+    # A file name that is not UTF-8 holds surrogates: "\\udcff" is how JSON spells one.
+    return ("{\n" + ",\n".join(parts) + "\n}\n").encode(errors="backslashreplace")
 
 
 def plain_object(document: Mapping[str, object]) -> dict[str, object]:

@@ -87,8 +87,8 @@ def read_qkv(path: StrPath, *, max_bytes: int) -> QKV:
     """Queries, keys and values of an .npz file, with a mask and a bias if it holds them.
 
     Raises:
-        InputError: the file is not an .npz, is invalid, lacks one of q, k and v or gives it another number of axes than
-            2 or 3, or holds other arrays; the mask is not of booleans, another is not of floats.
+        InputError: the file is not an .npz, is invalid, lacks one of q, k and v, gives it another number of axes than
+            2 or 3 or nothing along one, or holds other arrays; the mask is not of booleans, another is not of floats.
         MemoryRefused: the arrays take more than `max_bytes`.
     """
     where = shown(path)
@@ -98,9 +98,10 @@ def read_qkv(path: StrPath, *, max_bytes: int) -> QKV:
     require_names(("q", "k", "v"), held, where)
     arrays = read_npz(path, max_bytes=max_bytes, boolean=("mask",))
     for name in ("q", "k", "v"):
-        if arrays[name].ndim not in (2, 3):
+        if arrays[name].ndim not in (2, 3) or arrays[name].size == 0:
+            shape = arrays[name].shape
             raise InputError(
-                f"{where}: {name} has shape {arrays[name].shape}; expected (heads, n, width) or (n, width)"
+                f"{where}: {name} has shape {shape}; expected (heads, n, width) or (n, width), none of them 0"
             )
     return QKV(arrays["q"], arrays["k"], arrays["v"], arrays.get("mask"), arrays.get("bias"))
 

@@ -1,7 +1,7 @@
 """From a configuration to a stack of blocks, and to what it is run on."""
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,26 +42,20 @@ class BuiltStack:
     initialised: tuple[str, ...]
 
 
-def build_stack(config: Config, *, max_bytes: int) -> BuiltStack:
-    """Read or draw every weight of a configuration.
+def build_stack(config: Config, *, max_bytes: int, advance: Callable[[], None] = lambda: None) -> BuiltStack:
+    """Read or draw every weight of a configuration; `advance` is called after each layer.
 
     Raises:
-        MemoryRefused: the weights would take more than max_bytes.
+        MemoryRefused: the weights file takes more than max_bytes.
         InputError: the weights file is missing, unreadable, or does not fit the block.
     """
     dtype = float_dtype(config.dtype)
-    needed = parameter_count(config.block) * config.layers * dtype.itemsize
-    if needed > max_bytes:
-        raise MemoryRefused(
-            f"{config.name}: its weights take {needed / 2**30:.1f} GiB, and {max_bytes / 2**30:.1f} GiB may be used; "
-            "take fewer layers, or give --max-memory more"
-        )
     given = given_weights(config, max_bytes=max_bytes)
     how = config.weights.initialisation or Initialisation()
-    blocks = [
-        initial_block(config.block, how, layer=i, dtype=dtype, given=layer_weights(given, i, dtype))
-        for i in range(config.layers)
-    ]
+    blocks = []
+    for i in range(config.layers):
+        blocks.append(initial_block(config.block, how, layer=i, dtype=dtype, given=layer_weights(given, i, dtype)))
+        advance()
     first = layer_weights(given, 0, dtype)
     return BuiltStack(
         stack=Stack(specs=(config.block,) * config.layers, weights=tuple(blocks), dtype=dtype),
@@ -134,8 +128,8 @@ class Bench:
     sha256: Mapping[str, str]
 
 
-def load_bench(config: Config, *, max_bytes: int) -> Bench:
-    """Read or draw the weights and the embeddings of a configuration.
+def load_bench(config: Config, *, max_bytes: int, advance: Callable[[], None] = lambda: None) -> Bench:
+    """Read or draw the weights and the embeddings of a configuration; `advance` is called after each layer.
 
     Raises:
         InputError: a file is missing, unreadable, or does not fit the block.
@@ -145,7 +139,7 @@ def load_bench(config: Config, *, max_bytes: int) -> Bench:
         require_memory(config, config.input.random.n, max_bytes=max_bytes)
     embeddings = load_input(config, max_bytes=max_bytes)
     require_memory(config, len(embeddings.x), max_bytes=max_bytes)
-    built = build_stack(config, max_bytes=max_bytes)
+    built = build_stack(config, max_bytes=max_bytes, advance=advance)
     files = {config.weights.file: built.sha256, config.input.file: embeddings.sha256}
     return Bench(
         config=config,
@@ -159,24 +153,38 @@ def load_bench(config: Config, *, max_bytes: int) -> Bench:
 
 
 def require_memory(config: Config, n: int, *, max_bytes: int) -> None:
-    """Check that a trace of n tokens may keep its matrices.
+    """Check that a run of n tokens may take what it needs.
 
     Raises:
-        MemoryRefused: says how much they would take, and the largest n that fits.
+        MemoryRefused: says how much that is, and the largest n that fits.
     """
-    block = config.block
+    needed = run_bytes(config, n)
+    if needed > max_bytes:
+        most = bisect_left(range(n), True, key=lambda tokens: run_bytes(config, tokens) > max_bytes) - 1
+        way_out = f"take {most:,} tokens" if most > 0 else "take fewer layers or smaller widths"
+        raise MemoryRefused(
+            f"{config.name}: {n:,} tokens would need {in_words(needed)}, and {in_words(max_bytes)} may be used; "
+            f"{way_out}, or give --max-memory more"
+        )
+
+
+def in_words(size: int) -> str:
+    """Bytes as people read them: "16.0 GiB", below a tenth of one "31.4 MiB"."""
+    return f"{size / 2**30:,.1f} GiB" if size > 0.1 * 2**30 else f"{size / 2**20:,.1f} MiB"
+
+
+def run_bytes(config: Config, n: int) -> int:
+    """What a run of n tokens takes at its largest: the weights, every matrix and vector of the trace, and one block's
+    weights and vectors again in float64, to check its equations.
+    """
+    block, layers = config.block, config.layers
     hidden = block.causal or block.window is not None or block.softcap is not None or block.position == "alibi"
     size = 8 if config.dtype == "float64" else 4
-
-    def needed(tokens: int) -> int:
-        return dense_bytes(tokens, tokens, heads=block.n_heads, layers=config.layers, hidden=hidden, itemsize=size)
-
-    if needed(n) > max_bytes:
-        most = bisect_left(range(n), True, key=lambda tokens: needed(tokens) > max_bytes) - 1
-        raise MemoryRefused(
-            f"{config.name}: {n:,} tokens would need {needed(n) / 2**30:.1f} GiB for their matrices, and "
-            f"{max_bytes / 2**30:.1f} GiB may be used; take {max(most, 0):,} tokens, or give --max-memory more"
-        )
+    matrices = dense_bytes(n, n, heads=block.n_heads, layers=layers, hidden=hidden, itemsize=size)
+    weights = parameter_count(block) * (float_dtype(config.dtype).itemsize * layers + 8)
+    width = 8 * block.d_model + 2 * (block.n_heads + block.n_kv_heads) * (block.d_k + block.d_v)
+    passing = (block.n_heads + 3) * block.d_model + 3 * (block.d_ff or 0)
+    return matrices + weights + n * (width * size * layers + passing * 8)
 
 
 def load_input(config: Config, *, max_bytes: int) -> Embeddings:

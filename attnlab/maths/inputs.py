@@ -61,7 +61,7 @@ def attention_inputs(
     mask, bias = None if mask is None else np.asarray(mask), None if bias is None else np.asarray(bias)
     check_mask_and_bias(mask, bias)
     check_window(window, causal=causal)
-    dtype = common_dtype(q=q, k=k, v=v, bias=bias)
+    dtype = common_dtype({"q": q, "k": k, "v": v, "bias": bias})
     headed = check_axes(q, k, v)
     if not headed:
         q, k, v = q[None], k[None], v[None]

@@ -1,5 +1,6 @@
 """Which numbers attention computes in: half inputs in float32, returned as they came; float64 stays float64."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ HALF = ("float16", "bfloat16")
 FLOATS = (*HALF, "float32", "float64")
 
 
-def common_dtype(**arrays: Array | None) -> np.dtype[Any]:
+def common_dtype(arrays: Mapping[str, Array | None]) -> np.dtype[Any]:
     """The dtype that results come back in: numpy's `result_type` of the arrays given.
 
     Raises:

@@ -1,6 +1,6 @@
 """Blocks one on top of the other, with everything that happens inside them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -41,11 +41,12 @@ class Stack:
     #: what everything is computed in; half precision rounds after each step
     dtype: np.dtype[Any]
 
-    def trace(self, x: Array) -> StackTrace:
+    def trace(self, x: Array, *, advance: Callable[[], None] = lambda: None) -> StackTrace:
         """Run the stack on embeddings and keep every intermediate.
 
         Args:
             x: (n, d_model), floating; converted to the stack's dtype. Sinusoidal positions are added here.
+            advance: called after each layer.
 
         Raises:
             ShapeError: x is not floating, or its width is not the blocks' d_model.
@@ -55,6 +56,7 @@ class Stack:
         for spec, weights in zip(self.specs, self.weights, strict=True):
             layers.append(trace_block(spec, weights, states[-1]))
             states.append(layers[-1].output)
+            advance()
         return StackTrace(tuple(layers), tuple(states))
 
     def embedded(self, x: Array) -> Array:

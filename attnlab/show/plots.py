@@ -12,6 +12,7 @@ from attnlab import records
 from attnlab.show import palette
 from attnlab.show.canvas import TITLE_COLUMNS, drawable, new_figure, saved, style
 from attnlab.show.encoding import shortened, token_label
+from attnlab.show.heatmap import area_averages
 from attnlab.show.numbers import number, weight
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _COLUMNS_AN_INCH = 13
 #: Cells carry their numbers up to this many rows or columns, and axes their tokens up to this many.
 _MOST_NUMBERS, _MOST_TOKENS = 14, 36
 _TOKEN_COLUMNS = 12
+#: More rows or columns than these are averaged before they are drawn: a figure has no more pixels to give them.
+_MOST_CELLS = 1024
 #: So many times longer than wide, a heat map is a strip, and its cells are not square.
 _STRIP = 4
 #: One layer's heads go on so many to a line; wider sheets label their columns by number alone.
@@ -85,13 +88,21 @@ def _heat_map(grid: records.Grid) -> "Figure":
 
 
 def _image(axes: "Axes", grid: records.Grid, scale: palette.Scale) -> "AxesImage":
-    """The grid in the terminal's shades, cells without a number in their grey."""
+    """The grid in the terminal's shades, cells without a number in their grey; large ones as area averages."""
     from matplotlib.colors import ListedColormap, PowerNorm
 
     shades = ListedColormap([_fractions(palette.shade(step / 255)) for step in range(256)])
     norm = PowerNorm(scale.power, vmin=0.0, vmax=scale.largest or 1.0)
-    values = np.ma.masked_invalid(grid.values.astype(float))
-    return axes.imshow(values, cmap=shades.with_extremes(bad=_fractions(palette.MISSING)), norm=norm)
+    rows, columns = grid.values.shape
+    drawn = grid.values
+    if max(rows, columns) > _MOST_CELLS:
+        drawn = area_averages(drawn, min(rows, _MOST_CELLS), min(columns, _MOST_CELLS))
+    return axes.imshow(
+        np.ma.masked_invalid(drawn.astype(float)),
+        cmap=shades.with_extremes(bad=_fractions(palette.MISSING)),
+        norm=norm,
+        extent=(-0.5, columns - 0.5, rows - 0.5, -0.5),
+    )
 
 
 def _fractions(colour: palette.Colour) -> tuple[float, float, float]:

@@ -1,0 +1,148 @@
+"""README.md says what attnlab prints, names every command, and shows pictures that are there."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from attnlab.cli.app import app
+from tests.readme_blocks import README, ROOT, blocks, commands, lines_agree, mismatch, output, outputs, rewritten
+
+TEXT = README.read_text(encoding="utf-8")
+FEWEST_BLOCKS = 3
+
+SHOWN = """\
+Scores                 measured  if isotropic
+mean, variance     0.41, 1.92    -
+T3 = LayerNorm(T2)   2.47e-10    1.00
+Checks: rows sum to 1 (off by at most 4.7e-08) · ‖o‖ ≤ max‖v‖ (0.72 of it)
+    bank  .09  .04  .69* over 13 keys of 384
+Written: outputs/run-20261122-193012-3f9a/ (result.json)""".splitlines()
+
+
+def command_names(command: Any, path: str = "attnlab") -> Iterator[str]:
+    """The full names of a command, or of every command in a group."""
+    if not hasattr(command, "commands"):
+        yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from command_names(inner, f"{path} {name}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", blocks(TEXT), ids=lambda block: block.partition("\n")[0])
+def test_a_block_shows_what_its_commands_print(block: str) -> None:
+    for command, printed in zip(commands(block), outputs(block), strict=True):
+        difference = mismatch(command.shown, printed)
+        assert not difference, f"{difference}\n\npython -m tests.golden.update_readme sets it anew"
+
+
+def test_there_are_blocks() -> None:
+    assert len(blocks(TEXT)) >= FEWEST_BLOCKS
+
+
+@pytest.mark.parametrize("name", [*command_names(typer.main.get_command(app))])
+def test_every_command_is_named(name: str) -> None:
+    assert re.search(rf"{name}\b", TEXT)
+
+
+def test_every_picture_and_file_that_is_linked_is_there() -> None:
+    pictures = re.findall(r"!\[[^]]*\]\(([^)\s]+)", TEXT) + re.findall(r"<img [^>]*src=\"([^\"]+)", TEXT)
+    links = [target for target in re.findall(r"\]\(([^)#\s]+)", TEXT) if "://" not in target]
+    assert {target for target in (*pictures, *links) if not (ROOT / target).exists()} == set()
+
+
+def changed(before: str, after: str) -> list[str]:
+    """The shown lines with one thing changed, which must be there once."""
+    text = "\n".join(SHOWN)
+    assert text.count(before) == 1
+    return text.replace(before, after).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("run-20261122-193012-3f9a", "run-20270101-000000-0000"),
+        (".69*", ".70*"),
+        ("1.92", "1.94"),
+        ("4.7e-08", "1.2e-07"),
+        ("  2.47e-10", " -9.07e-10"),
+        ("Scores                 ", "Scores                "),
+        ("384", "386"),
+    ],
+)
+def test_another_machines_last_digits_agree(before: str, after: str) -> None:
+    assert mismatch(SHOWN, changed(before, after)) == ""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("isotropic", "anisotropic"),
+        ("1.92", "2.11"),
+        ("1.92", "-1.92"),
+        ("1.92", "nan"),
+        ("0.72", "0.79"),
+        (".69*", ".69"),
+        ("    bank", "  bank"),
+        ("13 keys", "14 keys"),
+        ("384", "422"),
+        ("4.7e-08", "4.7e-06"),
+        ("4.7e-08", "4.7e-04"),
+        ("outputs/run-", "outputs/why-"),
+        ("(result.json)", "(result.json)\n\nmore"),
+        ("\nChecks", "\n\nChecks"),
+    ],
+)
+def test_anything_else_is_a_mismatch(before: str, after: str) -> None:
+    assert mismatch(SHOWN, changed(before, after))
+
+
+def test_a_mismatch_shows_both_lines() -> None:
+    difference = mismatch(SHOWN, changed("isotropic", "anisotropic")).splitlines()
+    assert "-Scores                 measured  if isotropic" in difference
+    assert "+Scores                 measured  if anisotropic" in difference
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.1.1"])
+def test_a_version_is_no_number(version: str) -> None:
+    assert lines_agree("attnlab 0.1.0", f"attnlab {version}") == (version == "0.1.0")
+
+
+@pytest.mark.parametrize("shown", ["a … d", "… b … d", "a …", "… d", "…", "a b … d", "a … c d", "a b … … c d"])
+def test_an_ellipsis_stands_for_any_lines(shown: str) -> None:
+    assert mismatch(shown.split(), ["a", "b", "c", "d"]) == ""
+
+
+@pytest.mark.parametrize("shown", ["a … c", "b …", "… c … b … d", "a b d", "… x … d", "a b c … c d"])
+def test_an_ellipsis_does_not_hide_what_stands_beside_it(shown: str) -> None:
+    assert mismatch(shown.split(), ["a", "b", "c", "d"])
+
+
+BLOCK = "Text.\n\n```console\n$ attnlab one\na 1.00\nz\n$ attnlab two\np\n…\nq 5\nr\n…\ns\n```\n\n```yaml\nx: 1\n```\n"
+
+
+def test_a_block_that_holds_is_left_as_it_is() -> None:
+    assert rewritten(BLOCK, lambda block: [["a 1.01", "z"], ["p", "q 5", "r", "more", "s"]]) == BLOCK
+
+
+def test_a_block_that_does_not_hold_is_set_anew_and_keeps_its_gaps() -> None:
+    now = [["a 2.00"], ["P", "more", "q 6", "r", "more", "S"]]
+    new = BLOCK.replace("a 1.00\nz", "a 2.00").replace("\np\n", "\nP\n").replace("q 5", "q 6").replace("\ns\n", "\nS\n")
+    assert rewritten(BLOCK, lambda block: now) == new
+
+
+def test_blocks_without_a_command_of_ours_are_not_run() -> None:
+    assert blocks("```console\n$ ls\n```\n\n```sh\n$ attnlab run\n```\n") == []
+
+
+def test_an_error_is_an_output_too(tmp_path: Path) -> None:
+    (line,) = output("attnlab run --n 0", tmp_path)
+    assert line.startswith("attnlab: error: run: --n 0")
+
+
+def test_a_failure_without_a_word_is_not_an_output(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="only attnlab's own commands"):
+        output("ls", tmp_path)
