@@ -116,8 +116,16 @@ class Line:
     x: Sequence[float]
     y: Sequence[float]
     standard_error: Sequence[float] = ()
-    #: "measured": points; "theory": one thin line.
+    #: "measured": points; "theory": one thin line; "claimed": a dashed grey one, for a law that does not hold.
     kind: str = "measured"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mark:
+    """A place on the x axis worth a line of its own, and what happens there."""
+
+    x: float
+    label: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,6 +142,15 @@ class Series:
     x_ticks: Sequence[str] = ()
     log_x: bool = False
     log_y: bool = False
+    marks: Sequence[Mark] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Panels:
+    """Several series one below the other, over one x axis."""
+
+    title: str
+    panels: Sequence[Series]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -155,7 +172,7 @@ class Derivation:
 #: What a report is made of, in reading order.
 Part = Finding | Table | Grid | Checks | Derivation
 #: What can be drawn.
-Drawable = Grid | GridSheet | Histogram | Series
+Drawable = Grid | GridSheet | Histogram | Series | Panels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

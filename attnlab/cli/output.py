@@ -9,7 +9,7 @@ from typing import Literal
 
 import attnlab
 from attnlab.cli.progress import progress
-from attnlab.files.documents import json_bytes
+from attnlab.files.documents import csv_bytes, json_bytes
 from attnlab.files.opening import shown
 from attnlab.files.runs import RunDirectory
 from attnlab.measure.machine import this_machine
@@ -131,7 +131,8 @@ def print_report(report: Report) -> None:
 
 
 def write_figures(run: RunDirectory, figures: Sequence[Figure], *, visible: bool) -> list[str]:
-    """Draw each figure into the run's directory as PNG and SVG; their names, as the last line tells them."""
+    """Draw each figure into the run's directory as PNG and SVG, its data beside it; the names for the last line."""
+    from attnlab.show.figure_data import figure_data
     from attnlab.show.plots import figure_bytes
 
     with progress("drawing", 2 * len(figures), visible=visible) as bar:
@@ -139,4 +140,5 @@ def write_figures(run: RunDirectory, figures: Sequence[Figure], *, visible: bool
             for kind in FORMATS:
                 run.write(f"{figure.name}.{kind}", figure_bytes(figure, kind))
                 bar.advance()
-    return [f"{figure.name}.png .svg" for figure in figures]
+            run.write(f"{figure.name}.csv", csv_bytes(*figure_data(figure)))
+    return [f"{figure.name}.png .svg .csv" for figure in figures]

@@ -1,7 +1,5 @@
 """Figures: records in, matplotlib artists and bytes out. The same record gives the same bytes."""
 
-import itertools
-import math
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, assert_never
@@ -13,7 +11,8 @@ from attnlab.show import palette
 from attnlab.show.canvas import TITLE_COLUMNS, drawable, new_figure, saved, style
 from attnlab.show.encoding import shortened, token_label
 from attnlab.show.heatmap import area_averages
-from attnlab.show.numbers import number, weight
+from attnlab.show.lines import legend, line_figure, panel_figure
+from attnlab.show.numbers import weight
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,14 +34,6 @@ _STRIP = 4
 _HEADS_A_LINE = 8
 #: In a sheet, a panel's share of its square, and the height of a square that holds the panel's label too.
 _PANEL, _LABELLED_PITCH = 0.92, 1.25
-#: Ticks on a logarithmic axis lie at the points, and at least this share of the axis apart.
-_TICK_GAP = 0.06
-#: A logarithmic axis whose ends are less than this factor apart has numbers between the powers of ten.
-_SHORT_AXIS = 20
-
-#: Two more than there are colours, so that a sixth line differs from the first.
-_MARKERS = "os^DvPX"
-_THEORY_STYLES = ("-", "--", ":", "-.")
 
 
 def draw(figure: records.Figure) -> "Figure":
@@ -56,7 +47,9 @@ def draw(figure: records.Figure) -> "Figure":
             case records.Histogram() as histogram:
                 return _bars(histogram)
             case records.Series() as series:
-                return _points(series)
+                return line_figure(series)
+            case records.Panels() as panels:
+                return panel_figure(panels)
             case unknown:
                 assert_never(unknown)
 
@@ -189,7 +182,7 @@ def _label_layers_and_heads(axes: "Axes", sheet: records.GridSheet) -> None:
     axes.set_xticks([index + _PANEL / 2 for index in range(len(heads))], list(map(drawable, heads)))
 
 
-# --- points and lines
+# --- bars
 
 
 def _bars(histogram: records.Histogram) -> "Figure":
@@ -199,77 +192,6 @@ def _bars(histogram: records.Histogram) -> "Figure":
     if histogram.theory_x.size:
         label = drawable(histogram.theory_label) or "theory"
         axes.plot(histogram.theory_x, histogram.theory_density, color=palette.THEORY, linewidth=1, label=label)
-        _legend(axes)
+        legend(axes)
     axes.set(xlabel=drawable(histogram.quantity), ylabel="density")
     return figure
-
-
-def _points(series: records.Series) -> "Figure":
-    figure = new_figure(series.title, 3.8)
-    axes = figure.add_subplot(xlabel=drawable(series.x_axis), ylabel=drawable(series.y_axis))
-    theory = [line for line in series.lines if line.kind == "theory"]
-    measured = [line for line in series.lines if line.kind != "theory"]
-    for line, dashes in zip(theory, itertools.cycle(_THEORY_STYLES)):
-        axes.plot(line.x, line.y, color=palette.THEORY, linestyle=dashes, linewidth=1, label=drawable(line.label))
-    for line, colour, marker in zip(measured, itertools.cycle(palette.MEASURED), itertools.cycle(_MARKERS)):
-        if series.x_ticks:
-            axes.plot(line.x, line.y, color=colour, linewidth=0.8, alpha=0.5)
-        _measured(axes, line, colour, marker)
-    _scale_axes(axes, series)
-    if len(series.lines) > 1:
-        _legend(axes)
-    return figure
-
-
-def _measured(axes: "Axes", line: records.Line, colour: str, marker: str) -> None:
-    axes.errorbar(
-        line.x,
-        line.y,
-        yerr=line.standard_error if len(line.standard_error) else None,
-        fmt=marker,
-        markersize=4,
-        capsize=2,
-        elinewidth=1,
-        color=colour,
-        label=drawable(line.label),
-    )
-
-
-def _scale_axes(axes: "Axes", series: records.Series) -> None:
-    steps = sorted({x for line in series.lines for x in line.x})
-    points = sorted({x for line in series.lines for x in line.x if line.kind != "theory" and x > 0})
-    heights = [y for line in series.lines for y in line.y if 0 < y < math.inf]
-    if series.log_y and heights:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(_tick)
-        # Powers of ten alone would leave a short axis without numbers.
-        axes.yaxis.set_minor_formatter(_tick if max(heights) < _SHORT_AXIS * min(heights) else "")
-    if series.log_x and points:
-        axes.set_xscale("log")
-        ticks = _spread(points)
-        axes.set_xticks(ticks, [number(x) for x in ticks])
-        axes.set_xticks([], minor=True)
-    if series.x_ticks:
-        axes.set_xticks(steps, [drawable(name) for name in series.x_ticks])
-
-
-def _tick(value: float, _position: float) -> str:
-    return f"{value:,g}"
-
-
-def _spread(points: Sequence[float]) -> list[float]:
-    """Those of the rising points that leave room for a label each on a logarithmic axis."""
-    gap = _TICK_GAP * math.log(points[-1] / points[0])
-    chosen = [points[0]]
-    for point in points[1:]:
-        if math.log(point / chosen[-1]) >= gap:
-            chosen.append(point)
-    return chosen
-
-
-def _legend(axes: "Axes") -> None:
-    """Between the title and the axes, where it can hide no point."""
-    _, labels = axes.get_legend_handles_labels()
-    if labels:
-        columns = TITLE_COLUMNS // (max(map(len, labels)) + 8)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=max(1, columns))

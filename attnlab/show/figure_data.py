@@ -1,0 +1,44 @@
+"""The numbers in a figure as a table, for those who want to draw it their own way."""
+
+from collections.abc import Iterator, Sequence
+from typing import assert_never
+
+from attnlab import records
+
+Row = tuple[object, ...]
+
+
+def figure_data(figure: records.Figure) -> tuple[Sequence[str], list[Row]]:
+    """Columns and rows of a figure's CSV, in the order in which they are drawn."""
+    match figure.drawable:
+        case records.Grid() as grid:
+            return ("row", "column", "value"), list(_cells(grid))
+        case records.GridSheet() as sheet:
+            grids = (grid for line in sheet.grids for grid in line)
+            return ("grid", "row", "column", "value"), [(grid.title, *cell) for grid in grids for cell in _cells(grid)]
+        case records.Histogram() as histogram:
+            bins = zip(histogram.edges[:-1], histogram.edges[1:], histogram.density, strict=True)
+            theory = zip(histogram.theory_x, histogram.theory_density, strict=True)
+            rows: list[Row] = [("measured", *bar) for bar in bins]
+            return ("kind", "from", "to", "density"), rows + [("theory", x, x, y) for x, y in theory]
+        case records.Series() as series:
+            return ("line", "kind", "x", "y", "standard_error"), list(_points(series))
+        case records.Panels() as panels:
+            columns = ("panel", "line", "kind", "x", "y", "standard_error")
+            return columns, [(series.y_axis, *point) for series in panels.panels for point in _points(series)]
+        case unknown:
+            assert_never(unknown)
+
+
+def _cells(grid: records.Grid) -> Iterator[Row]:
+    """Each cell by the numbers of its row and column."""
+    for i, row in enumerate(grid.values):
+        for j, value in enumerate(row):
+            yield i, j, value
+
+
+def _points(series: records.Series) -> Iterator[Row]:
+    for line in series.lines:
+        errors: Sequence[float | None] = line.standard_error or [None] * len(line.x)
+        for x, y, error in zip(line.x, line.y, errors, strict=True):
+            yield line.label, line.kind, x, y, error

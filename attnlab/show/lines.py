@@ -1,0 +1,139 @@
+"""Figures of points and lines: what was measured as points with error bars, theory as thin lines of one colour."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from attnlab import records
+from attnlab.show import palette
+from attnlab.show.canvas import TITLE_COLUMNS, drawable, new_figure
+from attnlab.show.numbers import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Inches of one panel alone, and of one of several.
+_ALONE, _STACKED = 3.8, 2.7
+#: Ticks on a logarithmic axis lie at the points, and at least this share of the axis apart.
+_TICK_GAP = 0.06
+#: A logarithmic axis whose ends are less than this factor apart has numbers between the powers of ten.
+_SHORT_AXIS = 20
+#: Room above and below what is measured and predicted, as a share of its height; a claim may leave the frame.
+_MARGIN = 0.06
+
+#: Two more than there are colours, so that a sixth line differs from the first.
+_MARKERS = "os^DvPX"
+_THEORY_STYLES = ("-", "--", ":", "-.")
+_CLAIMED = "#888888"
+
+
+def line_figure(series: records.Series) -> "Figure":
+    """A figure of one series."""
+    figure = new_figure(series.title, _ALONE)
+    _draw(figure.add_subplot(), series)
+    return figure
+
+
+def panel_figure(panels: records.Panels) -> "Figure":
+    """A figure of several series, one below the other over one x axis, each under its own title."""
+    count = len(panels.panels)
+    figure = new_figure(panels.title, _STACKED * count + 0.6)
+    for axes, series in zip(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0], panels.panels, strict=True):
+        _draw(axes, series)
+        axes.set_title(drawable(series.title), loc="left", pad=22 if len(series.lines) > 1 else 6)
+        if series is not panels.panels[-1]:
+            axes.set_xlabel("")
+    return figure
+
+
+def _draw(axes: "Axes", series: records.Series) -> None:
+    axes.set(xlabel=drawable(series.x_axis), ylabel=drawable(series.y_axis))
+    of_kind = {kind: [line for line in series.lines if line.kind == kind] for kind in ("theory", "claimed", "measured")}
+    for line, dashes in zip(of_kind["theory"], itertools.cycle(_THEORY_STYLES)):
+        axes.plot(line.x, line.y, color=palette.THEORY, linestyle=dashes, linewidth=1, label=drawable(line.label))
+    for line in of_kind["claimed"]:
+        axes.plot(line.x, line.y, color=_CLAIMED, linestyle=(0, (6, 4)), linewidth=1, label=drawable(line.label))
+    for line, colour, marker in zip(of_kind["measured"], itertools.cycle(palette.MEASURED), itertools.cycle(_MARKERS)):
+        if series.x_ticks:
+            axes.plot(line.x, line.y, color=colour, linewidth=0.8, alpha=0.5)
+        _measured(axes, line, colour, marker)
+    _scale_axes(axes, series)
+    if of_kind["claimed"]:
+        _frame(axes, [*of_kind["theory"], *of_kind["measured"]], log=series.log_y)
+    for mark in series.marks:
+        _mark(axes, mark)
+    if len(series.lines) > 1:
+        legend(axes)
+
+
+def _measured(axes: "Axes", line: records.Line, colour: str, marker: str) -> None:
+    axes.errorbar(
+        line.x,
+        line.y,
+        yerr=line.standard_error if len(line.standard_error) else None,
+        fmt=marker,
+        markersize=4,
+        capsize=2,
+        elinewidth=1,
+        color=colour,
+        label=drawable(line.label),
+    )
+
+
+def _scale_axes(axes: "Axes", series: records.Series) -> None:
+    steps = sorted({x for line in series.lines for x in line.x})
+    points = sorted({x for line in series.lines for x in line.x if line.kind != "theory" and x > 0})
+    heights = [y for line in series.lines for y in line.y if 0 < y < math.inf]
+    if series.log_y and heights:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_tick)
+        # Powers of ten alone would leave a short axis without numbers.
+        axes.yaxis.set_minor_formatter(_tick if max(heights) < _SHORT_AXIS * min(heights) else "")
+    if series.log_x and points:
+        axes.set_xscale("log")
+        ticks = _spread(points)
+        axes.set_xticks(ticks, [number(x) for x in ticks])
+        axes.set_xticks([], minor=True)
+    if series.x_ticks:
+        axes.set_xticks(steps, [drawable(name) for name in series.x_ticks])
+
+
+def _tick(value: float, _position: float) -> str:
+    return f"{value:,g}"
+
+
+def _spread(points: Sequence[float]) -> list[float]:
+    """Those of the rising points that leave room for a label each on a logarithmic axis."""
+    gap = _TICK_GAP * math.log(points[-1] / points[0])
+    chosen = [points[0]]
+    for point in points[1:]:
+        if math.log(point / chosen[-1]) >= gap:
+            chosen.append(point)
+    return chosen
+
+
+def legend(axes: "Axes") -> None:
+    """Between the title and the axes, where it can hide no point."""
+    _, labels = axes.get_legend_handles_labels()
+    if labels:
+        columns = TITLE_COLUMNS // (max(map(len, labels)) + 8)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=max(1, columns))
+
+
+def _frame(axes: "Axes", lines: Sequence[records.Line], *, log: bool) -> None:
+    """Limit the y axis to these lines."""
+    heights = [y for line in lines for y in line.y if math.isfinite(y) and (y > 0 or not log)]
+    if not heights:
+        return
+    low, high = (math.log(min(heights)), math.log(max(heights))) if log else (min(heights), max(heights))
+    room = _MARGIN * (high - low or 1)
+    ends = low - room, high + room
+    axes.set_ylim(*(map(math.exp, ends) if log else ends))
+
+
+def _mark(axes: "Axes", mark: records.Mark) -> None:
+    axes.axvline(mark.x, color=_CLAIMED, linewidth=0.8, linestyle=":")
+    place = axes.get_xaxis_transform()
+    axes.text(mark.x, 0.97, drawable(mark.label) + " ", transform=place, rotation=90, ha="right", va="top", fontsize=8)
