@@ -1,9 +1,11 @@
 """Figures of points and lines, asked for their artists' data; and their data as tables."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from attnlab.records import Figure, Grid, GridSheet, Histogram, Line, Mark, Panels, Series
+from attnlab.records import Drawable, Figure, Grid, GridSheet, Histogram, Line, Mark, Panels, Series
 from attnlab.show.figure_data import figure_data
 from attnlab.show.palette import THEORY
 from attnlab.show.plots import draw, figure_bytes
@@ -61,16 +63,23 @@ def test_the_same_panels_give_the_same_bytes() -> None:
     assert figure_bytes(PANELS, "svg") == figure_bytes(PANELS, "svg")
 
 
+def table(drawable: Drawable) -> tuple[Sequence[str], list[tuple[object, ...]]]:
+    """A figure's data, which there must be."""
+    data = figure_data(Figure(name="f", drawable=drawable))
+    assert data is not None
+    return data
+
+
 class TestFigureData:
     def test_series(self) -> None:
-        columns, rows = figure_data(Figure(name="f", drawable=ABOVE))
+        columns, rows = table(ABOVE)
         assert columns == ("line", "kind", "x", "y", "standard_error")
         assert rows[0] == ("unscaled", "measured", 1.0, 1.1, 0.1)
         assert rows[3] == ("d_k", "theory", 1.0, 1.0, None)
         assert len(rows) == 9
 
     def test_panels(self) -> None:
-        columns, rows = figure_data(PANELS)
+        columns, rows = table(PANELS.drawable)
         assert columns[0] == "panel"
         assert {row[0] for row in rows} == {"Var(q·k)", "entropy [nat]"}
         assert len(rows) == 12
@@ -93,7 +102,7 @@ class TestFigureData:
             theory_x=np.array([0.5]),
             theory_density=np.array([0.5]),
         )
-        _, rows = figure_data(Figure(name="f", drawable=histogram))
+        _, rows = table(histogram)
         assert rows == [("measured", 0.0, 1.0, 0.4), ("measured", 1.0, 2.0, 0.6), ("theory", 0.5, 0.5, 0.5)]
 
 

@@ -135,10 +135,13 @@ def write_figures(run: RunDirectory, figures: Sequence[Figure], *, visible: bool
     from attnlab.show.figure_data import figure_data
     from attnlab.show.plots import figure_bytes
 
+    names = []
     with progress("drawing", 2 * len(figures), visible=visible) as bar:
         for figure in figures:
             for kind in FORMATS:
                 run.write(f"{figure.name}.{kind}", figure_bytes(figure, kind))
                 bar.advance()
-            run.write(f"{figure.name}.csv", csv_bytes(*figure_data(figure)))
-    return [f"{figure.name}.png .svg .csv" for figure in figures]
+            if data := figure_data(figure):
+                run.write(f"{figure.name}.csv", csv_bytes(*data))
+            names.append(f"{figure.name}.png .svg" + (" .csv" if data else ""))
+    return names

@@ -8,14 +8,14 @@ from attnlab import records
 Row = tuple[object, ...]
 
 
-def figure_data(figure: records.Figure) -> tuple[Sequence[str], list[Row]]:
-    """Columns and rows of a figure's CSV, in the order in which they are drawn."""
+def figure_data(figure: records.Figure) -> tuple[Sequence[str], list[Row]] | None:
+    """Columns and rows of a figure's CSV, in the order in which they are drawn; None for matrices.
+
+    A matrix of thousands of tokens would make a CSV of millions of rows: matrices are kept as arrays.
+    """
     match figure.drawable:
-        case records.Grid() as grid:
-            return ("row", "column", "value"), list(_cells(grid))
-        case records.GridSheet() as sheet:
-            grids = (grid for line in sheet.grids for grid in line)
-            return ("grid", "row", "column", "value"), [(grid.title, *cell) for grid in grids for cell in _cells(grid)]
+        case records.Grid() | records.GridSheet():
+            return None
         case records.Histogram() as histogram:
             bins = zip(histogram.edges[:-1], histogram.edges[1:], histogram.density, strict=True)
             theory = zip(histogram.theory_x, histogram.theory_density, strict=True)
@@ -28,13 +28,6 @@ def figure_data(figure: records.Figure) -> tuple[Sequence[str], list[Row]]:
             return columns, [(series.y_axis, *point) for series in panels.panels for point in _points(series)]
         case unknown:
             assert_never(unknown)
-
-
-def _cells(grid: records.Grid) -> Iterator[Row]:
-    """Each cell by the numbers of its row and column."""
-    for i, row in enumerate(grid.values):
-        for j, value in enumerate(row):
-            yield i, j, value
 
 
 def _points(series: records.Series) -> Iterator[Row]:
