@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import attnlab
-from attnlab.cli import config, run, why
+from attnlab.cli import config, depth, gradient, lookup, run, variance, verify, why
 from attnlab.cli.failures import guarded
 from attnlab.cli.quick import QuickCommand, QuickGroup
 
@@ -24,6 +24,21 @@ app = typer.Typer(
 )
 app.command("run", cls=QuickCommand, epilog=run.EPILOG, short_help="a block on embeddings, every step in view")(run.run)
 app.command("why", cls=QuickCommand, epilog=why.EPILOG, short_help="one attention weight, as arithmetic")(why.why)
+app.command("variance", cls=QuickCommand, epilog=variance.EPILOG, short_help="Var(q·k) against d_k, scaled and not")(
+    variance.variance
+)
+app.command(
+    "gradient", cls=QuickCommand, epilog=gradient.EPILOG, short_help="what the softmax lets through to training"
+)(gradient.gradient)
+app.command("lookup", cls=QuickCommand, epilog=lookup.EPILOG, short_help="attention as a soft table lookup")(
+    lookup.lookup
+)
+app.command("depth", cls=QuickCommand, epilog=depth.EPILOG, short_help="what stacking does to tokens and gradients")(
+    depth.depth
+)
+app.command("verify", cls=QuickCommand, epilog=verify.EPILOG, short_help="the course's claims, tried on numbers")(
+    verify.verify
+)
 app.add_typer(config.app, name="config", short_help="presets, checks and the schema of configurations")
 
 

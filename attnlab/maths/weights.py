@@ -25,6 +25,14 @@ ROLES = {
     "mlp.W_in": 5,
     "mlp.W_gate": 6,
     "mlp.W_out": 7,
+    "variance": 20,
+    "variance.softmax": 21,
+    "gradient": 30,
+    "lookup": 40,
+    "lookup.horizon": 41,
+    "depth": 50,
+    "depth.gradient": 51,
+    "verify": 60,
 }
 
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 #: Inches of one panel alone, and of one of several.
 _ALONE, _STACKED = 3.8, 2.7
-#: Ticks on a logarithmic axis lie at the points, and at least this share of the axis apart.
-_TICK_GAP = 0.06
+#: Ticks on a logarithmic axis lie at the points, and as far apart as the longest label needs: an axis holds so many
+#: characters.
+_AXIS_CHARACTERS = 68
 #: A logarithmic axis whose ends are less than this factor apart has numbers between the powers of ten.
 _SHORT_AXIS = 20
 #: Room above and below what is measured and predicted, as a share of its height; a claim may leave the frame.
@@ -106,7 +107,8 @@ def _tick(value: float, _position: float) -> str:
 
 def _spread(points: Sequence[float]) -> list[float]:
     """Those of the rising points that leave room for a label each on a logarithmic axis."""
-    gap = _TICK_GAP * math.log(points[-1] / points[0])
+    longest = max(len(number(point)) for point in points)
+    gap = (longest + 1) / _AXIS_CHARACTERS * math.log(points[-1] / points[0])
     chosen = [points[0]]
     for point in points[1:]:
         if math.log(point / chosen[-1]) >= gap:

@@ -1,0 +1,165 @@
+"""`attnlab variance`."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attnlab.cli import options
+from attnlab.cli.failures import about
+from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
+from attnlab.cli.progress import progress
+from attnlab.errors import AttnlabError, UsageError
+
+if TYPE_CHECKING:
+    from attnlab.experiments.variance import VarianceConfig
+
+EPILOG = """\b
+Examples:
+  attnlab variance --dk 64
+  attnlab variance --config vaswani-base --no-figures"""
+
+Widths = Annotated[
+    list[int] | None,
+    typer.Option("--dk", help="this width; again for more; default: 1 to 1024 by doubling", metavar="D_K"),
+]
+Samples = Annotated[int | None, typer.Option(help="independent pairs per width; default: 100,000", metavar="PAIRS")]
+Keys = Annotated[int | None, typer.Option(help="keys of the matrix and of the softmax; default: 128", metavar="N")]
+Kind = Annotated[
+    str | None, typer.Option("--distribution", help="entries: normal, uniform (±√3) or sign (±1)", metavar="NAME")
+]
+Correlation = Annotated[
+    float | None, typer.Option(help="of each entry of k with the same one of q; normal entries only", metavar="RHO")
+]
+Block = Annotated[
+    str | None, typer.Option("--config", help="a block's own scores instead: a preset or a file", metavar="CONFIG")
+]
+Inits = Annotated[bool, typer.Option("--inits", help="what common initialisations start with instead")]
+
+
+def variance(
+    dk: Widths = None,
+    samples: Samples = None,
+    keys: Keys = None,
+    distribution: Kind = None,
+    correlation: Correlation = None,
+    config: Block = None,
+    inits: Inits = False,
+    seed: options.Seed = None,
+    out: options.Out = None,
+    no_figures: options.NoFigures = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    max_memory: options.MaxMemory = None,
+    debug: options.Debug = False,
+) -> None:
+    """Measure Var(q·k) with and without 1/√d_k, and what unscaled scores do to the softmax, beside exact theory.
+
+    Without --dk: widths from 1 to 1024 by doubling, and a figure of them.
+    """
+    wishes = Wishes(command="variance", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out))
+    given = {
+        "--dk": dk,
+        "--samples": samples,
+        "--keys": keys,
+        "--distribution": distribution,
+        "--correlation": correlation,
+    }
+    try:
+        options.check_seed(seed)
+        budget = options.memory_budget(max_memory)
+        if config is not None or inits:
+            refuse_beside_block("--inits" if config is None else "--config", given)
+            measure_block(config, seed, wishes, budget)
+            return
+        measure_pairs(settings_of(dk, samples, keys, distribution, correlation, seed, budget), wishes)
+    except AttnlabError as error:
+        raise about("variance", error) from error
+
+
+def refuse_beside_block(option: str, given: Mapping[str, object]) -> None:
+    """A block's scores are its own: nothing else says how to draw them."""
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"{name}: not together with {option}, whose weights and widths make the scores")
+
+
+def settings_of(
+    dk: list[int] | None,
+    samples: int | None,
+    keys: int | None,
+    distribution: str | None,
+    correlation: float | None,
+    seed: int | None,
+    budget: int,
+) -> "VarianceConfig":
+    """The experiment's settings: its own defaults where nothing was given."""
+    from attnlab.experiments.variance import WIDTHS, VarianceConfig, distribution_named
+    from attnlab.measure.threads import usable_cores
+
+    plain = VarianceConfig()
+    return VarianceConfig(
+        d_k=tuple(dk or WIDTHS),
+        samples=plain.samples if samples is None else samples,
+        keys=plain.keys if keys is None else keys,
+        distribution=plain.distribution if distribution is None else distribution_named(distribution),
+        correlation=correlation or 0.0,
+        seed=seed or 0,
+        threads=usable_cores(),
+        max_bytes=budget,
+    )
+
+
+def measure_pairs(config: "VarianceConfig", wishes: Wishes) -> None:
+    """Run the experiment, and answer."""
+    from attnlab.experiments.variance import check, run, steps
+    from attnlab.experiments.variance_document import csv_table, document, settings
+    from attnlab.experiments.variance_figures import figures
+    from attnlab.experiments.variance_report import report
+    from attnlab.files.documents import csv_bytes
+
+    check(config)
+    with (
+        progress("measuring", steps(config), visible=not wishes.quiet) as bar,
+        run_directory(wishes, settings(config), config.seed, {}) as directory,
+    ):
+        record = run(config, advance=bar.advance)
+        bar.clear()
+        deliver(
+            wishes,
+            directory,
+            document={**begin_document("variance", config.seed, settings(config)), **document(record)},
+            report=lambda: report(record),
+            figures=lambda: figures(record),
+            files={"result.csv": csv_bytes(*csv_table(record))},
+        )
+
+
+def measure_block(source: str | None, seed: int | None, wishes: Wishes, budget: int) -> None:
+    """Measure a block's own scores, or the initialisations alone, and answer."""
+    from attnlab.cli.choices import choose_config, seed_of
+    from attnlab.experiments.variance_block import block_steps, run_block
+    from attnlab.experiments.variance_block_report import report
+    from attnlab.experiments.variance_document import block_csv_table, block_document
+    from attnlab.files.config import config_document
+    from attnlab.files.documents import csv_bytes
+    from attnlab.files.stacks import load_bench
+
+    config = None if source is None else choose_config(source, None, None, None, seed, budget)
+    bench = None if config is None else load_bench(config, max_bytes=budget)
+    document = None if config is None else config_document(config)
+    drawn = seed if config is None else seed_of(config)
+    with (
+        progress("measuring", block_steps(bench), visible=not wishes.quiet) as bar,
+        run_directory(wishes, document, drawn or 0, {} if bench is None else bench.sha256) as directory,
+    ):
+        record = run_block(bench, seed=drawn or 0, advance=bar.advance)
+        bar.clear()
+        deliver(
+            wishes,
+            directory,
+            document={**begin_document("variance", record.seed, document), **block_document(record)},
+            report=lambda: report(record),
+            figures=lambda: (),
+            files={"result.csv": csv_bytes(*block_csv_table(record))},
+        )

@@ -1,0 +1,143 @@
+"""Lemma 4: what makes attention asymmetric."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from attnlab.experiments.claims.claim import (
+    MOST_ERRORS,
+    Claim,
+    Evidence,
+    Setting,
+    Trial,
+    in_need_of_correction,
+    standard_errors_away,
+)
+from attnlab.experiments.claims.laws import Laws
+from attnlab.maths.precision import Array
+from attnlab.show.numbers import number
+
+#: The three tokens, in units of √ln 2: every e^score is then a whole power of 2.
+TOKENS = (1, 1, 0)
+#: Random M = W_Q W_Kᵀ: so many of them, d × d, by way of d_k columns.
+MATRICES, D, D_K, N = 2000, 12, 5, 7
+#: What float64 may leave of a difference that is 0, and what counts as an asymmetry.
+NOTHING, MUCH = 1e-12, 0.1
+
+
+def exact_weights() -> list[list[Fraction]]:
+    """The rows of softmax(x_i x_j) for x = √ln 2 times the tokens: e^(x_i x_j) = 2^(their product)."""
+    rows = [[Fraction(2) ** (i * j) for j in TOKENS] for i in TOKENS]
+    return [[power / sum(row) for power in row] for row in rows]
+
+
+def skew_share(s: Array) -> Array:
+    """‖(S − Sᵀ)/2‖ ÷ ‖S‖, (…, n, n) → (…,): 0 for symmetric S."""
+    return np.asarray(np.linalg.norm((s - s.swapaxes(-1, -2)) / 2, axis=(-2, -1)) / np.linalg.norm(s, axis=(-2, -1)))
+
+
+def by_hand(laws: Laws) -> tuple[Array, list[list[Fraction]]]:
+    """The weights among three tokens with W_Q = W_K = 1, as attention computes them and as fractions."""
+    x = math.sqrt(math.log(2)) * np.array(TOKENS, dtype=np.float64)[:, None]
+    return laws.attention(x, x, x).weights, exact_weights()
+
+
+class _Shares:
+    """Squared lengths of M, and of its symmetric and skew parts, gathered over rounds."""
+
+    def __init__(self) -> None:
+        self.whole: list[Array] = []
+        self.skew: list[Array] = []
+
+    def add(self, m: Array) -> None:
+        """Count matrices (…, d, d)."""
+        whole = np.square(m).sum(axis=(-2, -1))
+        self.whole.append(whole)
+        self.skew.append(whole * np.square(skew_share(m)))
+
+    def skew_part(self) -> tuple[float, float]:
+        """E‖skew part‖² ÷ E‖M‖² with its standard error, that of a ratio of two means."""
+        whole, skew = np.concatenate(self.whole), np.concatenate(self.skew)
+        ratio = skew.mean() / whole.mean()
+        error = (skew - ratio * whole).std(ddof=1) / (whole.mean() * math.sqrt(len(whole)))
+        return float(ratio), float(error)
+
+
+def scores_of(laws: Laws, x: Array, w_q: Array, w_k: Array) -> Array:
+    """Scores among the tokens x, (…, n, n)."""
+    return laws.scores(laws.linear(x, w_q, None), laws.linear(x, w_k, None))
+
+
+def asymmetry(setting: Setting) -> Evidence:
+    """Lemma 4."""
+    laws, shares, tied, least = setting.laws, _Shares(), 0.0, math.inf
+    for rng in setting.rounds(4):
+        x = rng.standard_normal((MATRICES, N, D))
+        w_q, w_k = rng.standard_normal((2, MATRICES, D, D_K))
+        s = rng.standard_normal((MATRICES, D_K, D_K))
+        for twin in (2 * w_q, w_q @ (s + s.swapaxes(-1, -2))):
+            tied = max(tied, float(skew_share(scores_of(laws, x, w_q, twin)).max()))
+        least = min(least, float(np.median(skew_share(scores_of(laws, x, w_q, w_k)))))
+        shares.add(scores_of(laws, np.eye(D), w_q, w_k) * math.sqrt(D_K))  # of the unit vectors: M itself
+    weights, exact = by_hand(laws)
+    skew, error = shares.skew_part()
+    expected = (1 - 1 / D) / 2
+    off = max(abs(weights[i][j] - exact[i][j]) for i in range(3) for j in range(3))
+    here, back = (entry.limit_denominator(99) for entry in (Fraction(weights[0, 2]), Fraction(weights[2, 0])))
+    return Evidence(
+        measured=f"α_13 = {here}, α_31 = {back}",
+        in_short=f"α_13 = {here}, α_31 = {back} with W_Q = W_K: softmax does it",
+        samples=MATRICES * setting.samples,
+        unit="matrices",
+        finding=f"With W_Q = W_K = 1 the first token gives the third {here} and gets {back} back; and with W_K = 2 W_Q "
+        f"scores are symmetric to {number(tied)}, though the matrices differ.",
+        trials=(
+            Trial(what="M ≠ Mᵀ: skew share of the scores, the median", value=least, low=MUCH),
+            Trial(
+                what=f"skew share of M = W_Q W_Kᵀ, d = {D}: standard errors from √((1 − 1/d)/2) = "
+                f"{math.sqrt(expected):.3f}",
+                value=standard_errors_away(skew, expected, error),
+                high=MOST_ERRORS,
+            ),
+            Trial(what="the same share as measured", value=math.sqrt(skew)),
+            Trial(what="its symmetric share, √((1 + 1/d)/2) in theory", value=math.sqrt(1 - skew)),
+            Trial(
+                what="W_Q = W_K: weights differ from the fractions by",
+                value=float(off),
+                high=NOTHING,
+                counter=True,
+            ),
+            Trial(
+                what=f"W_Q = W_K: abs(α_13 − α_31), {abs(exact[0][2] - exact[2][0])} in theory",
+                value=float(abs(weights[0, 2] - weights[2, 0])),
+                low=MUCH,
+                counter=True,
+            ),
+            Trial(
+                what="W_K = 2 W_Q, or W_Q S, S = Sᵀ: skew share of the scores",
+                value=tied,
+                high=NOTHING,
+                counter=True,
+            ),
+        ),
+    )
+
+
+LEMMA_4 = Claim(
+    id="lemma-4",
+    statement="separate W_Q, W_K give α_ij ≠ α_ji",
+    source="the course, Lemma 4; the fractions and shares are derived here",
+    argument="Separate matrices are neither needed nor enough. Not needed: the softmax divides each row by that "
+    "row's own sum, so that even symmetric scores give asymmetric weights. Take one-dimensional tokens x = (√ln 2, "
+    "√ln 2, 0) and W_Q = W_K = 1. The scores x_i x_j are ln 2 or 0, and e^score is 2 or 1: the first row is (2, 2, "
+    "1)/5, the third (1, 1, 1)/3. Not enough: with W_K = 2 W_Q, or W_Q S for a symmetric S, M = W_Q W_Kᵀ is "
+    "symmetric, and so are the scores x_i M x_jᵀ. What decides about the scores is whether M equals Mᵀ. Random "
+    "matrices have both parts: of ‖M‖² the symmetric one has (1 + 1/d)/2, the skew one (1 − 1/d)/2.",
+    method=f"Three tokens by exact fractions and by attention in float64; then {MATRICES:,} random M for tokens of "
+    f"width {D}, and as many with W_K = 2 W_Q and W_K = W_Q S.",
+    experiment=asymmetry,
+    rule=in_need_of_correction,
+    expected_verdict="corrected",
+    remains="Scores are asymmetric where W_Q W_Kᵀ ≠ W_K W_Qᵀ; weights even without, row by row.",
+)

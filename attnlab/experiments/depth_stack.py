@@ -1,0 +1,187 @@
+"""One stack of layers, up and back down: what each layer makes of the tokens, and what of a gradient it lets by."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnlab.errors import MemoryRefused, UsageError
+from attnlab.experiments.depth_variants import VARIANTS, Variant, layer_step
+from attnlab.maths.architecture import BlockSpec, Initialisation, Scheme
+from attnlab.maths.attention import attention_scores
+from attnlab.maths.backward import Step
+from attnlab.maths.block import Projections, join_heads, project, self_attention
+from attnlab.maths.precision import Array
+from attnlab.maths.softmax import softmax
+from attnlab.maths.weights import ROLES, BlockWeights, initial_block, random_input, stream
+from attnlab.theory.memory import matrix_bytes
+
+SCHEMES: Sequence[Scheme] = ("xavier_uniform", "xavier_normal", "lecun_normal")
+#: Hidden units of the feed-forward for each number of a token.
+WIDENING = 4
+#: Below it, squares of the next layer's differences would leave float64's range.
+SMALLEST = 1e-49
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthConfig:
+    """The stack."""
+
+    n: int = 32
+    d_model: int = 128
+    heads: int = 4
+    layers: int = 12
+    #: stacks drawn, each with weights and tokens of its own
+    seeds: int = 5
+    variants: Sequence[str] = tuple(VARIANTS)
+    init: str = "xavier_uniform"
+    seed: int = 0
+
+
+def check(config: DepthConfig, max_bytes: int | None) -> None:
+    """Refuse settings that cannot be.
+
+    Raises:
+        UsageError: naming the first of them.
+        MemoryRefused: the matrices would not fit.
+    """
+    for name, given, least in (
+        ("--n", config.n, 2),
+        ("--d-model", config.d_model, 2),
+        ("--heads", config.heads, 1),
+        ("--layers", config.layers, 1),
+        ("--seeds", config.seeds, 2),
+    ):
+        if given < least:
+            raise UsageError(f"{name} {given}; expected {least} or more")
+    if config.d_model % config.heads:
+        raise UsageError(f"--d-model {config.d_model}; expected a multiple of {config.heads}, set by --heads")
+    for variant in config.variants:
+        if variant not in VARIANTS:
+            raise UsageError(f"--variant {variant!r}; expected one of {', '.join(VARIANTS)}")
+    if config.init not in SCHEMES:
+        raise UsageError(f"--init {config.init!r}; expected one of {', '.join(SCHEMES)}")
+    # scores and weights are kept on the way up, and three more of a layer's are made on the way down
+    needed = (2 * config.layers + 3) * matrix_bytes(config.n, config.n, heads=config.heads, itemsize=8)
+    if max_bytes is not None and needed > max_bytes:
+        raise MemoryRefused(
+            f"{config.n:,} tokens would need {needed / 2**30:.1f} GiB for the matrices of {config.layers} layers, and "
+            f"{max_bytes / 2**30:.1f} GiB may be used; take fewer, or give --max-memory more"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """One stack, up and down: a number for each of layers + 1 states."""
+
+    residuals: Sequence[float]
+    unrounded: Sequence[float | None]
+    gradients: Sequence[float]
+    token_gradients: Sequence[float]
+
+
+def profile(config: DepthConfig, variant: Variant, gain: float, repeat: int) -> Profile:
+    """Draw a stack and tokens, run them up, and a random direction back down; all in float64."""
+    spec = block_spec(config, feed_forward=variant.feed_forward)
+    weights = drawn_weights(config, spec, gain, repeat)
+    x = random_input(config.n, config.d_model, seed=drawn_seed(config, repeat), dtype=np.float64)
+    states, layers = [x], list[Step]()
+    for of_layer in weights:
+        layers.append(layer_step(variant, spec, of_layer, states[-1]))
+        states.append(layers[-1].value)
+    u = stream(config.seed, "depth.gradient", repeat).standard_normal(x.shape)
+    sizes = [(float(np.linalg.norm(g)), difference(g)) for g in gradients(layers, u)]
+    alone = not (variant.residual or variant.norm or variant.feed_forward)
+    return Profile(
+        residuals=[relative_residual(state) for state in states],
+        unrounded=unrounded_residuals(spec, weights, x) if alone else [None] * len(states),
+        gradients=[size / sizes[-1][0] for size, _ in sizes],
+        token_gradients=[between / sizes[-1][0] for _, between in sizes],
+    )
+
+
+def block_spec(config: DepthConfig, *, feed_forward: bool) -> BlockSpec:
+    """A post-norm block without biases: at initialisation they are 0."""
+    width = config.d_model // config.heads
+    return BlockSpec(
+        d_model=config.d_model,
+        n_heads=config.heads,
+        n_kv_heads=config.heads,
+        d_k=width,
+        d_v=width,
+        d_ff=WIDENING * config.d_model if feed_forward else None,
+        bias=False,
+    )
+
+
+def drawn_seed(config: DepthConfig, repeat: int) -> int:
+    """The seed of one stack's weights and tokens: of no other repeat, seed or experiment."""
+    return int(np.random.SeedSequence(config.seed, spawn_key=(ROLES["depth"], repeat)).generate_state(1)[0])
+
+
+def drawn_weights(config: DepthConfig, spec: BlockSpec, gain: float, repeat: int) -> list[BlockWeights]:
+    """A block's weights for each layer, every matrix times `gain`."""
+    scheme = next(scheme for scheme in SCHEMES if scheme == config.init)
+    how = Initialisation(scheme=scheme, seed=drawn_seed(config, repeat))
+    blocks = [initial_block(spec, how, layer=layer, dtype=np.float64) for layer in range(config.layers)]
+    return [{name: gain * w if name in ROLES else w for name, w in block.items()} for block in blocks]
+
+
+def gradients(layers: Sequence[Step], u: Array) -> list[Array]:
+    """∂L/∂X_0 … ∂L/∂X_last for L = Σ u∘X_last."""
+    found = [u]
+    for layer in reversed(layers):
+        found.append(layer.pullback(found[-1]))
+    return found[::-1]
+
+
+def difference(x: Array) -> float:
+    """‖X − x̄‖, x̄ the mean token for all."""
+    return float(np.linalg.norm(x - x.mean(axis=0)))
+
+
+def relative_residual(x: Array) -> float:
+    """‖X − x̄‖/‖X‖ (Frobenius); 0 when all tokens are alike, as they are when all are 0."""
+    size = float(np.linalg.norm(x))
+    return difference(x) / size if size else 0.0
+
+
+def unrounded_residuals(spec: BlockSpec, weights: Sequence[BlockWeights], x: Array) -> list[float | None]:
+    """‖X − x̄‖/‖X‖ through attention alone, also where tokens are more alike than float64 can tell by subtracting.
+
+    The mean token and the differences D are carried apart. What all keys share adds the same to every score of a row,
+    and what all values share passes through, so keys and values are made of D alone; the mean token's weights π serve
+    all, and how those of token i differ from π is computed as such. None once the next differences would underflow.
+    """
+    mean, apart = x.mean(axis=0, keepdims=True), x - x.mean(axis=0)
+    found: list[float | None] = [relative_residual(x)]
+    for of_layer in weights:
+        if found[-1] is None or found[-1] < SMALLEST:
+            found.append(None)
+            continue
+        own, shared = project(spec, of_layer, apart), project(spec, of_layer, mean)
+        asked = Projections(shared.q_projection, own.k_projection, shared.q, own.k, own.v)
+        base = self_attention(spec, asked)
+        scores = attention_scores(own.q, own.k, scale=spec.score_scale)
+        moved = moved_weights(base.weights, scores) @ own.v
+        centre = moved.mean(axis=1, keepdims=True)
+        apart = join_heads(spec, of_layer, moved - centre)
+        mean = join_heads(spec, of_layer, shared.v + base.output + centre)
+        size = float(np.linalg.norm(apart))
+        found.append(size / math.hypot(size, float(np.linalg.norm(mean)) * math.sqrt(len(x))))
+    return found
+
+
+def moved_weights(weights: Array, scores: Array) -> Array:
+    """softmax(ln π + s) − π, of small s without subtracting: π (E − Σ π E)/(1 + Σ π E), E = e^s − 1.
+
+    Args:
+        weights: π, (h, 1, n). scores: s, (h, n, n), what each row has beyond the scores that π is of.
+    """
+    if np.abs(scores).max() > 1:  # the differences are plain to see, and 1 + Σ π E might cancel
+        with np.errstate(divide="ignore"):
+            return softmax(np.log(weights) + scores).weights - weights
+    grown = np.expm1(scores)
+    total = (weights * grown).sum(axis=-1, keepdims=True)
+    return np.asarray(weights * (grown - total) / (1 + total))

@@ -1,0 +1,25 @@
+"""How many threads there are to work with, and how to keep matrix products off them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def single_threaded_products() -> Iterator[None]:
+    """Matrix products on one thread each, until the end of the block.
+
+    Threads that wait for each other over small products take a hundred times as long as one does when the cores are
+    busy with something else, and their number would show in the last digits.
+    """
+    from threadpoolctl import threadpool_limits  # here: it loads ctypes and looks at every library of the process
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield

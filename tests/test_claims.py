@@ -1,0 +1,235 @@
+"""Each claim gets its verdict from its numbers: the right mathematics the expected one, wrong mathematics another."""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from attnlab.experiments.claims import block, combination, derivative, hull, steps, symmetry
+from attnlab.experiments.claims.claim import (
+    Evidence,
+    Rule,
+    Setting,
+    Trial,
+    Verdict,
+    in_need_of_correction,
+    spread_over,
+    standard_errors_away,
+    true_as_it_stands,
+    without_a_core,
+)
+from attnlab.experiments.claims.laws import Laws, dot, softmax_weights
+from attnlab.experiments.claims.registry import CLAIMS
+from attnlab.maths.block import trace_block
+from tests.wrong_laws import WRONG
+
+BY_ID = {claim.id: claim for claim in CLAIMS}
+THEORY = (
+    "lemma-1 theorem-1 lemma-2 corollary-1 theorem-3 lemma-4 theorem-5 theorem-6 corollary-3 lemma-6 theorem-7 theorem-8 "
+    "corollary-4"
+)
+CASES = [(claim, name) for claim, laws in WRONG.items() for name in laws]
+
+
+def verdict(claim: str, setting: Setting) -> Verdict:
+    return BY_ID[claim].rule(BY_ID[claim].experiment(setting))
+
+
+def test_the_thirteen_claims_are_there_in_order() -> None:
+    assert [claim.id for claim in CLAIMS] == THEORY.split()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("claim", BY_ID)
+def test_the_right_mathematics_gets_the_expected_verdict(claim: str, seed: int) -> None:
+    assert verdict(claim, Setting(seed=seed)) == BY_ID[claim].expected_verdict
+
+
+def test_every_claim_has_a_wrong_law() -> None:
+    assert {*WRONG} == {*BY_ID}
+
+
+@pytest.mark.parametrize(("claim", "name"), CASES)
+def test_wrong_mathematics_turns_the_verdict(claim: str, name: str) -> None:
+    laws, turned = WRONG[claim][name]
+    assert verdict(claim, Setting(laws=laws)) == turned != BY_ID[claim].expected_verdict
+
+
+def trial(value: float, *, counter: bool = False) -> Trial:
+    return Trial(what="a number below 1", value=value, high=1.0, counter=counter)
+
+
+def evidence(core: float, counter: float | None = None) -> Evidence:
+    trials = [trial(core)] + ([] if counter is None else [trial(counter, counter=True)])
+    return Evidence(measured=core, in_short="", trials=trials, finding="", samples=1, unit="rows")
+
+
+SHOWN, NOT_SHOWN = 0.5, 2.0
+
+
+@pytest.mark.parametrize(
+    ("rule", "core", "counter", "expected"),
+    [
+        (true_as_it_stands, SHOWN, None, "holds"),
+        (true_as_it_stands, NOT_SHOWN, None, "refuted"),
+        (true_as_it_stands, math.nan, None, "refuted"),
+        (in_need_of_correction, SHOWN, SHOWN, "corrected"),
+        (in_need_of_correction, SHOWN, NOT_SHOWN, "holds"),
+        (in_need_of_correction, SHOWN, math.nan, "holds"),
+        (in_need_of_correction, NOT_SHOWN, SHOWN, "refuted"),
+        (without_a_core, SHOWN, SHOWN, "refuted"),
+        (without_a_core, NOT_SHOWN, SHOWN, "corrected"),
+        (without_a_core, SHOWN, NOT_SHOWN, "holds"),
+        (without_a_core, SHOWN, math.nan, "holds"),
+    ],
+)
+def test_a_rule_reads_the_trials(rule: Rule, core: float, counter: float | None, expected: str) -> None:
+    assert rule(evidence(core, counter)) == expected
+
+
+@pytest.mark.parametrize(("value", "holds"), [(-0.1, False), (0.0, True), (1.0, True), (1.1, False), (math.nan, False)])
+def test_a_trial_holds_between_its_bounds(value: float, holds: bool) -> None:
+    assert Trial(what="", value=value, low=0.0, high=1.0).holds is holds
+
+
+def test_what_has_no_bounds_is_not_judged() -> None:
+    assert not Trial(what="", value=3.0).judged
+    assert Trial(what="", value=3.0, low=1.0).judged
+
+
+def test_the_spread_of_repetitions() -> None:
+    assert spread_over([1.0, 2.0, 3.0, 6.0]) == pytest.approx((3.0, math.sqrt(14 / 3) / 2))
+
+
+@pytest.mark.parametrize(("found", "error", "away"), [(3.0, 0.5, 4.0), (1.0, 0.0, 0.0), (1.1, 0.0, math.inf)])
+def test_standard_errors_away(found: float, error: float, away: float) -> None:
+    assert standard_errors_away(found, 1.0, error) == away
+
+
+def test_more_samples_are_more_rounds_of_other_numbers() -> None:
+    setting = Setting(samples=3)
+    draws = [rng.random() for rng in setting.rounds(5)]
+    assert len({*draws}) == 3
+    assert [rng.random() for rng in Setting(samples=1).rounds(5)] == draws[:1]
+    assert [rng.random() for rng in Setting(samples=1).rounds(6)] != draws[:1]
+
+
+@pytest.mark.parametrize("claim", BY_ID)
+def test_twice_the_samples_are_counted(claim: str) -> None:
+    seen: list[None] = []
+    once, twice = (
+        BY_ID[claim].experiment(Setting(samples=samples, advance=lambda: seen.append(None))) for samples in (1, 2)
+    )
+    assert (twice.samples, len(seen)) == (2 * once.samples, 3)
+
+
+class TestByHand:
+    def test_fractions(self) -> None:
+        rows = [[2, 2, 1], [2, 2, 1], [1, 1, 1]]
+        expected = [[Fraction(number, sum(row)) for number in row] for row in rows]
+        assert symmetry.exact_weights() == expected
+
+    def test_the_skew_share(self) -> None:
+        assert symmetry.skew_share(np.array([[0.0, 1.0], [-1.0, 0.0]])) == pytest.approx(1)
+        assert symmetry.skew_share(np.array([[1.0, 2.0], [2.0, 5.0]])) == 0
+        assert symmetry.skew_share(np.array([[0.0, 1.0], [0.0, 0.0]])) == pytest.approx(math.sqrt(0.5))
+
+    def test_two_tokens_one_by_one(self) -> None:
+        q = np.array([[0.0], [math.log(3)]])
+        output, weights = steps.one_by_one(q, np.array([[1.0], [0.0]]), np.array([[1.0], [5.0]]))
+        np.testing.assert_allclose(weights, [[1 / 2, 1 / 2], [3 / 4, 1 / 4]], rtol=1e-15)
+        np.testing.assert_allclose(output, [[3], [2]], rtol=1e-15)
+
+    def test_complex_steps(self) -> None:
+        np.testing.assert_allclose(derivative.complex_steps(np.zeros((1, 2)))[0], [[0.25, -0.25], [-0.25, 0.25]])
+        p = np.array([0.5, 0.25, 0.25])
+        np.testing.assert_allclose(
+            derivative.complex_steps(np.log(p)[None])[0], np.diag(p) - np.outer(p, p), atol=1e-16
+        )
+
+    def test_central_differences(self) -> None:
+        p = np.array([0.5, 0.25, 0.25])
+        found = derivative.central_differences(Laws(), np.log(p)[None])[0]
+        np.testing.assert_allclose(found, np.diag(p) - np.outer(p, p), atol=1e-10)
+
+    def test_outside_of_an_interval(self) -> None:
+        found = hull.outside_of(np.array([-1.0, 1.0, 5.0]), np.zeros(3), np.full(3, 2.0), np.full(3, 2.0))
+        np.testing.assert_array_equal(found, [0.5, -0.5, 1.5])
+
+    def test_half_weights_on_equal_values(self) -> None:
+        assert hull.half_weights() == hull.N / 2
+
+    def test_key_by_key(self) -> None:
+        found = combination.key_by_key(np.array([[0.25, 0.75]]), np.array([[4.0, 0.0], [8.0, 4.0]]))
+        np.testing.assert_array_equal(found, [[7, 3]])
+
+    def test_the_block_written_out(self) -> None:
+        rng = np.random.default_rng(0)
+        weights, x = block.drawn_weights(rng), rng.standard_normal((block.N, block.SPEC.d_model))
+        trace = trace_block(block.SPEC, weights, x)
+        for name, step in block.equations(weights, x).items():
+            np.testing.assert_allclose(trace.steps[name], step, atol=1e-13)
+
+    def test_dot_and_softmax(self) -> None:
+        assert dot(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])).tolist() == [11]
+        np.testing.assert_allclose(softmax_weights(np.log([[1.0, 3.0]])), [[0.25, 0.75]])
+
+
+class TestCalls:
+    def test_a_loop_takes_more_than_one_call(self) -> None:
+        few, many = (steps.calls(lambda n=n: [math.sqrt(i) for i in range(n)]) for n in (3, 30))
+        assert many - few == 27
+
+    def test_a_failure_leaves_the_interpreter_as_it_was(self) -> None:
+        with pytest.raises(ZeroDivisionError):
+            steps.calls(lambda: 1 // 0)
+        assert steps.calls(lambda: None) == steps.calls(lambda: None)
+
+
+def found(claim: str) -> Evidence:
+    return BY_ID[claim].experiment(Setting())
+
+
+def named(trials: Sequence[Trial], beginning: str) -> float:
+    (value,) = [trial.value for trial in trials if trial.what.startswith(beginning)]
+    return value
+
+
+def test_corollary_1_is_tried_on_a_million_rows() -> None:
+    assert found("corollary-1").samples >= 10**6
+
+
+def test_theorem_8_is_tried_on_a_hundred_thousand_rows_and_reaches_a_half() -> None:
+    evidence = found("theorem-8")
+    assert evidence.samples >= 10**5
+    assert named(evidence.trials, "‖J‖₂ at p = (½, ½)") == pytest.approx(0.5, abs=1e-15)
+
+
+def test_lemma_4_tells_the_fractions() -> None:
+    evidence = found("lemma-4")
+    assert evidence.measured == "α_13 = 1/5, α_31 = 1/3"
+    assert "1/5" in evidence.finding
+
+
+def test_theorem_1_tells_the_type_error_in_words() -> None:
+    finding = found("theorem-1").finding
+    assert "T1 has 64 columns and X 512" in finding
+    assert "64 is not d_model, 512" in finding
+
+
+def test_corollary_3_finds_what_common_initialisations_start_with() -> None:
+    trials = found("corollary-3").trials
+    starts = [trial.value for trial in trials if trial.what.startswith("starts with")]
+    assert starts == pytest.approx([3.16, 1.0, 0.25, 0.111, 0.0944, 2.68], rel=0.03)
+
+
+def test_corollary_4_finds_what_grows_and_what_does_not() -> None:
+    evidence = found("corollary-4")
+    assert named(evidence.trials, "s + t·1: ‖s‖") > 100
+    assert named(evidence.trials, "s + t·1: J moves") < 1e-12
+    assert evidence.table is not None
+    unscaled, scaled = ([float(str(row[column])) for row in evidence.table.rows] for column in (3, 4))
+    assert unscaled[-1] > 5 * unscaled[0] > 10 * scaled[-1]
+    assert max(scaled) < 2.5

@@ -1,0 +1,189 @@
+"""Mathematics that is wrong in one place, with the claims that it must turn."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from attnlab.experiments.claims.laws import Laws
+from attnlab.maths.attention import Attention, attention, attention_scores
+from attnlab.maths.block import LayerTrace, trace_block
+from attnlab.maths.jacobian import jacobian, query_gradient
+from attnlab.maths.norms import layer_norm
+from attnlab.maths.precision import Array
+from attnlab.maths.softmax import softmax
+from attnlab.maths.weights import linear
+from attnlab.theory.lookup import rest_bound
+
+#: The axes of the scores (…, n, m) that a softmax may run over.
+KEYS, QUERIES, BOTH = (-1,), (-2,), (-2, -1)
+
+
+def attention_over(axes: tuple[int, ...], *, scaled: bool = True) -> Callable[..., Attention]:
+    """Attention whose softmax runs over those axes, with or without 1/√d_k."""
+
+    @np.errstate(all="ignore")
+    def wrong(q: Array, k: Array, v: Array, *, mask: Array | None = None, scale: float | None = None) -> Attention:
+        c = scale if scale is not None else 1 / math.sqrt(q.shape[-1]) if scaled else 1.0
+        s = q @ k.swapaxes(-1, -2) * q.dtype.type(c)
+        s = s if mask is None else np.where(mask, s, -np.inf)
+        top = s.max(axis=axes, keepdims=True)
+        e = np.exp(s - np.where(np.isfinite(top), top, 0))
+        total = e.sum(axis=axes, keepdims=True)
+        p = e / np.where(total > 0, total, 1)
+        return Attention(p @ v, p, np.log(total))
+
+    return wrong
+
+
+def attention_of_keys(q: Array, k: Array, v: Array, **settings: Any) -> Attention:
+    """The values hear of the keys: a role too many."""
+    return attention(q, k, v + k.mean(axis=-1, keepdims=True), **settings)
+
+
+def long_attention(q: Array, k: Array, v: Array, **settings: Any) -> Attention:
+    """Outputs a hundred-thousandth too long."""
+    found = attention(q, k, v, **settings)
+    return found._replace(output=found.output * found.output.dtype.type(1 + 1e-5))
+
+
+def attention_in_turn(q: Array, k: Array, v: Array, **settings: Any) -> Attention:
+    """The right numbers, one query after the other."""
+    rows = [attention(q[..., i : i + 1, :], k, v, **settings) for i in range(q.shape[-2])]
+    output, weights = (np.concatenate([row[part] for row in rows], axis=-2) for part in range(2))
+    return Attention(output, weights, np.concatenate([row.lse for row in rows], axis=-1))
+
+
+def attention_on_its_side(q: Array, k: Array, v: Array, **settings: Any) -> Attention:
+    found = attention(q, k, v, **settings)
+    return found._replace(output=found.output.swapaxes(-1, -2))
+
+
+def unscaled(q: Array, k: Array, *, scale: float | None = None) -> Array:
+    return attention_scores(q, k, scale=1.0 if scale is None else scale)
+
+
+def over_scaled(q: Array, k: Array, *, scale: float | None = None) -> Array:
+    return attention_scores(q, k, scale=1 / q.shape[-1] if scale is None else scale)
+
+
+def larger(q: Array, k: Array, *, scale: float | None = None) -> Array:
+    """Scores whose variance is off by 1.5."""
+    return attention_scores(q, k, scale=scale) * np.float32(math.sqrt(1.5))
+
+
+def symmetric(q: Array, k: Array, *, scale: float | None = None) -> Array:
+    s = attention_scores(q, k, scale=scale)
+    return (s + s.swapaxes(-1, -2)) / 2 if s.shape[-1] == s.shape[-2] else s
+
+
+def standardised(q: Array, k: Array, *, scale: float | None = None) -> Array:
+    """Scores that no initialisation can spread."""
+    s = attention_scores(q, k, scale=scale)
+    return s if scale is None else 2 * s
+
+
+def pre_norm(spec: Any, weights: Any, x: Array) -> LayerTrace:
+    return trace_block(replace(spec, norm_position="pre"), weights, x)
+
+
+def unscaled_block(spec: Any, weights: Any, x: Array) -> LayerTrace:
+    return trace_block(replace(spec, scale=1.0), weights, x)
+
+
+def skipping_block(spec: Any, weights: Any, x: Array) -> LayerTrace:
+    """No residual path around the attention."""
+    trace = trace_block(spec, weights, x)
+    return trace._replace(t2=trace.t1)
+
+
+def sigmoid(s: Array) -> Array:
+    """Weights that a shift of all scores changes."""
+    return np.asarray(1 / (1 + np.exp(-s)))
+
+
+def hot(s: Array) -> Array:
+    return softmax(2 * s[..., None, :]).weights[..., 0, :]
+
+
+def diagonal_jacobian(p: Array) -> Array:
+    return np.asarray(p[..., None] * np.eye(p.shape[-1]))
+
+
+#: claim -> name of what is wrong -> the laws, and the verdict that they lead to
+WRONG: dict[str, dict[str, tuple[Laws, str]]] = {
+    "lemma-1": {
+        "a softmax over the queries": (Laws(attention=attention_over(QUERIES)), "refuted"),
+        "values that are the inputs": (
+            Laws(linear=lambda x, w, b: x if x.shape[-1] == w.shape[-1] else linear(x, w, b)),
+            "holds",
+        ),
+    },
+    "theorem-1": {
+        "pre-norm": (Laws(block=pre_norm), "refuted"),
+        "a missing 1/√d_k": (Laws(block=unscaled_block), "refuted"),
+        "no residual path": (Laws(block=skipping_block), "refuted"),
+        "a LayerNorm without ε": (Laws(layer_norm=lambda x: layer_norm(x, eps=0.0)), "refuted"),
+    },
+    "lemma-2": {
+        "a bound halved": (Laws(rest_bound=lambda gap, beta, n: rest_bound(gap, beta, n) / 2), "refuted"),
+        "a bound for half of the keys": (
+            Laws(rest_bound=lambda gap, beta, n: rest_bound(gap, beta, n // 2)),
+            "refuted",
+        ),
+        "a softmax over the queries": (Laws(attention=attention_over(QUERIES)), "refuted"),
+    },
+    "corollary-1": {
+        "a softmax over the queries": (Laws(attention=attention_over(QUERIES)), "refuted"),
+        "outputs too long by 1e-5": (Laws(attention=long_attention), "refuted"),
+    },
+    "theorem-3": {
+        "a softmax over the queries": (Laws(attention=attention_over(QUERIES)), "refuted"),
+        "a softmax over the whole matrix": (Laws(attention=attention_over(BOTH)), "refuted"),
+        "values that hear of the keys": (Laws(attention=attention_of_keys), "refuted"),
+    },
+    "lemma-4": {
+        "a softmax over the whole matrix": (Laws(attention=attention_over(BOTH)), "holds"),
+        "a softmax over the queries": (Laws(attention=attention_over(QUERIES)), "holds"),
+        "symmetric scores": (Laws(scores=symmetric), "refuted"),
+    },
+    "theorem-5": {
+        "a matrix on its side": (Laws(linear=lambda x, w, b: (x @ w).swapaxes(-1, -2)), "refuted"),
+        "an output on its side": (Laws(attention=attention_on_its_side), "refuted"),
+    },
+    "theorem-6": {
+        "a variance off by 1.5": (Laws(dot=lambda q, k: math.sqrt(1.5) * (q * k).sum(axis=-1)), "refuted"),
+        "a coordinate too few": (Laws(dot=lambda q, k: (q * k)[..., 1:].sum(axis=-1)), "refuted"),
+    },
+    "corollary-3": {
+        "a missing 1/√d_k": (Laws(scores=unscaled), "refuted"),
+        "a variance off by 1.5": (Laws(scores=larger), "refuted"),
+        "a smaller W_Q that would not do": (Laws(scores=standardised), "holds"),
+    },
+    "lemma-6": {
+        "a missing 1/√d_k": (Laws(scores=unscaled), "refuted"),
+        "1/d_k": (Laws(scores=over_scaled), "refuted"),
+        "a variance off by 1.5": (Laws(scores=larger), "refuted"),
+    },
+    "theorem-7": {
+        "a missing 1/√d_k": (Laws(attention=attention_over(KEYS, scaled=False)), "refuted"),
+        "a softmax over the queries": (Laws(attention=attention_over(QUERIES)), "refuted"),
+        "one query after the other": (Laws(attention=attention_in_turn), "refuted"),
+    },
+    "theorem-8": {
+        "no − p_i p_j": (Laws(jacobian=diagonal_jacobian), "refuted"),
+        "off by 1.5": (Laws(jacobian=lambda p: 1.5 * jacobian(p)), "refuted"),
+        "the softmax of 2 z": (Laws(softmax=hot), "refuted"),
+    },
+    "corollary-4": {
+        "weights that a shift changes": (Laws(softmax=sigmoid), "holds"),
+        "a Jacobian three times as large": (Laws(jacobian=lambda p: 3 * jacobian(p)), "corrected"),
+        "a missing 1/√d_k": (Laws(scores=unscaled), "corrected"),
+        "gradients beyond their bound": (
+            Laws(query_gradient=lambda p, g, k, scale: 4 * query_gradient(p, g, k, scale=scale)),
+            "corrected",
+        ),
+    },
+}
