@@ -54,8 +54,9 @@ def run_directory(
         "machine": vars(this_machine()),
         "inputs": dict(inputs),
     }
-    directory = RunDirectory.begin(wishes.command, wishes.out, manifest)
+    directory = RunDirectory.make(wishes.command, wishes.out, manifest)
     try:
+        directory.running()
         yield directory
     except BaseException:
         directory.interrupted()

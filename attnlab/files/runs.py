@@ -50,15 +50,15 @@ def _sync_directory(path: Path) -> None:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run's own directory. `begin` writes run.json as running, `complete` as complete."""
+    """A run's own directory, and its run.json, which says how the run is getting on."""
 
     path: Path
     manifest: Mapping[str, object]
     started: str
 
     @classmethod
-    def begin(cls, command: str, out: Path | None, manifest: Mapping[str, object]) -> "RunDirectory":
-        """Make the directory, and say in run.json what is about to run.
+    def make(cls, command: str, out: Path | None, manifest: Mapping[str, object]) -> "RunDirectory":
+        """Make the directory. There is no run.json yet.
 
         Args:
             command: the first part of a default directory's name.
@@ -67,16 +67,18 @@ class RunDirectory:
 
         Raises:
             UsageError: `out` is a file, or a directory that is not empty.
-            WriteError: the directory could not be made or written to.
+            WriteError: the directory could not be made.
         """
         path = named_directory(out) if out is not None else fresh_directory(Path("outputs"), command)
-        run = cls(path, manifest, _now())
-        run._say("running")
-        return run
+        return cls(path, manifest, _now())
 
     def write(self, name: str, data: bytes) -> None:
         """Write one of the run's files."""
         write_whole(self.path / name, data)
+
+    def running(self) -> None:
+        """Say in run.json what is about to run."""
+        self._say("running")
 
     def complete(self) -> None:
         """Say in run.json that everything was written."""
