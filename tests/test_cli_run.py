@@ -187,7 +187,7 @@ class TestSelection:
         [
             (["--head", "1.0"], "run: head 1.0: not among the layers and heads reported"),
             (["--head", "x"], "run: --head 'x'; expected LAYER.HEAD, such as 2.5"),
-            (["--layers", "1"], "run: layer 1: there are 1; expected 0 to 0"),
+            (["--layers", "1"], "run: layer 1; expected 0, the only one"),
             (["--layers", "2-1"], "run: --layers '2-1'; expected numbers and ranges, such as 0-3,5"),
         ],
     )

@@ -121,7 +121,7 @@ class TestTokens:
             (["the", "river"], "QUERY 'the': stands 3 times; expected one of its places, 1, 4, 9"),
             (["single-head", "bank", "1"], "QUERY 'bank': these tokens have no names; expected a number from 0 to 7"),
             (["single-head", "1", "8"], "KEY '8': these tokens have no names; expected a number from 0 to 7"),
-            (["bank", "river", "--head", "1.0"], "layer 1: there are 1; expected 0 to 0"),
+            (["bank", "river", "--head", "1.0"], "layer 1; expected 0, the only one"),
         ],
     )
     def test_that_are_not_there(self, words: list[str], said: str, tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def run(
         budget = options.memory_budget(max_memory)
         selection = make_selection(head, layers, heads)
         if qkv is not None:
-            refuse_beside_qkv({"CONFIG": config, "--embeddings": embeddings, "--tokens": tokens, "--n": n})
+            others = {"CONFIG": config, "--embeddings": embeddings, "--tokens": tokens, "--n": n, "--seed": seed}
+            refuse_beside_qkv(others)
             run_arrays(Path(qkv), selection, wishes, budget, arrays=arrays)
             return
         chosen = choose_config(config, options.as_path(embeddings), options.as_path(tokens), n, seed, budget)

@@ -24,8 +24,9 @@ def attention_checks(attentions: Sequence[AttentionSteps], statistics: Sequence[
     off = largest([row_sum_error(steps) for steps in attentions])
     least = -largest([-steps.weights for steps in attentions])
     ratio = largest([one.norm_bound for one in statistics])
+    apart = f"off by at most {number(off)}" if not math.isnan(off) else "not measured: no row is finite"
     checks = [
-        check("rows_sum_to_1", off, rounding, f"rows sum to 1 (off by at most {number(off)})"),
+        check("rows_sum_to_1", off, rounding, f"rows sum to 1 ({apart})"),
         Check(id="weights_not_negative", holds=not least < 0, value=least, bound=0.0, text="no negative weight"),
     ]
     if not math.isnan(ratio):

@@ -8,6 +8,7 @@ import numpy as np
 from attnlab.errors import MemoryRefused, UsageError
 from attnlab.experiments.checks import attention_checks, equations_check, identity_check
 from attnlab.experiments.expectation import Expectation, expected_scores
+from attnlab.files.config import Config
 from attnlab.files.embeddings import QKV
 from attnlab.files.stacks import Bench
 from attnlab.maths.architecture import BlockSpec
@@ -79,6 +80,8 @@ class RunRecord:
     #: the tensors that were drawn because no file gave them
     initialised: tuple[str, ...] = ()
     weights_from_file: bool = False
+    #: how: "random" or "identity"
+    drawn: str = "random"
     #: TransformerLens name -> array, of the layers asked for
     arrays: Mapping[str, Array] = field(default_factory=dict)
 
@@ -115,8 +118,15 @@ def run(bench: Bench, selection: Selection, *, advance: Callable[[], None] = lam
         checks=block_checks(bench, trace, of_layer),
         initialised=bench.initialised,
         weights_from_file=bench.config.weights.file is not None,
+        drawn=drawn_how(bench.config),
         arrays={name: array for i in layers for name, array in layer_arrays(spec, i, trace.layers[i]).items()},
     )
+
+
+def drawn_how(config: Config) -> str:
+    """How the weights that no file gives came about, in a word."""
+    how = config.weights.initialisation
+    return "identity" if how is not None and how.scheme == "identity" else "random"
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -192,7 +202,8 @@ def chosen(what: str, asked: Sequence[int] | None, count: int) -> Sequence[int]:
     """
     for index in asked or ():
         if not 0 <= index < count:
-            raise UsageError(f"{what} {index}: there are {count}; expected 0 to {count - 1}")
+            wanted = f"0 to {count - 1}" if count > 1 else "0, the only one"
+            raise UsageError(f"{what} {index}; expected {wanted}")
     return range(count) if asked is None else asked
 
 

@@ -6,6 +6,7 @@ import re
 import numpy as np
 
 from attnlab.experiments.run import HeadResult, RunRecord
+from attnlab.files.opening import shown
 from attnlab.maths.architecture import BlockSpec
 from attnlab.records import (
     Cell,
@@ -29,10 +30,12 @@ EQUATIONS = {
     "H": ("Norm(T5)", "T5"),
 }
 NORM_NAMES = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}
-#: A table of heads longer than this is cut to its first rows: the rest is in result.csv.
+#: More heads than this are cut to the shown one's layer: the rest is in result.csv.
 MOST_HEADS = 32
 #: Entropy, as a share of what is possible, from which a head is said hardly to choose; saturated rows likewise.
 NEARLY_UNIFORM, MOSTLY_SATURATED = 0.95, 0.5
+#: A token is cut after so many characters in a sentence.
+LONGEST_TOKEN = 24
 #: Tokens that models add: interesting as sinks, dull as examples.
 SPECIAL = re.compile(r"\[[A-Z]+\]|<[^ ]+>")
 
@@ -91,7 +94,10 @@ def head_name(record: RunRecord, head: HeadResult) -> str:
 
 def token_name(record: RunRecord, index: int) -> str:
     """The token in quotes, or its number where tokens have no names."""
-    return f'"{record.tokens[index]}"' if record.tokens else f"token {index}"
+    if not record.tokens:
+        return f"token {index}"
+    token = shown(record.tokens[index])
+    return f'"{token}"' if len(token) <= LONGEST_TOKEN else f'"{token[:LONGEST_TOKEN]}…"'
 
 
 def weights_grid(record: RunRecord, head: HeadResult) -> Grid:
@@ -155,13 +161,14 @@ def head_table(record: RunRecord) -> Table:
     head = record.shown
     values, expectation = head.statistics, head.expectation
     share, saturated = float(values.normalized_entropy), 100 * float(values.saturated_fraction)
+    possible = "" if math.isnan(share) else f"{share:.2f} of what is possible"
     rows: list[tuple[Cell, ...]] = [
         ("score mean", float(values.score_mean), expected_mean(head), ""),
         ("score variance", float(values.score_variance), expected_variance(head), ratio_in_words(head)),
         ("largest score", float(values.score_max), None, ""),
-        ("entropy", Quantity(value=float(values.entropy), unit="nat"), None, f"{share:.2f} of what is possible"),
+        ("entropy", in_units(float(values.entropy), "nat"), None, possible),
         ("effective keys", float(values.effective_keys), None, f"of {record.m}"),
-        ("rows above 0.99", Quantity(value=saturated, unit="%"), None, "where one key holds nearly all"),
+        ("rows above 0.99", in_units(saturated, "%"), None, "where one key holds nearly all"),
         ("tr ∂p/∂s", float(values.jacobian_trace_mean), None, "let through to training"),
     ]
     column = {"population": "predicted", "isotropic": "if isotropic", None: "predicted"}[expectation.kind]
@@ -171,6 +178,11 @@ def head_table(record: RunRecord) -> Table:
         rows=rows,
         note=expectation_note(head),
     )
+
+
+def in_units(value: float, unit: str) -> Quantity:
+    """A number and its unit; what is not a number has none."""
+    return Quantity(value=value, unit="" if math.isnan(value) else unit)
 
 
 def expected_mean(head: HeadResult) -> Cell:
@@ -206,7 +218,13 @@ def expectation_note(head: HeadResult) -> str:
 
 
 def heads_table(record: RunRecord) -> Table:
-    """One line per head."""
+    """One line per head; where there are too many, those of the shown head's layer."""
+    heads = record.heads
+    title = "Heads"
+    if len(heads) > MOST_HEADS:
+        layer = record.shown.layer
+        heads = [head for head in heads if head.layer == layer][:MOST_HEADS]
+        title = f"Heads of layer {layer} ({len(heads)} of {len(record.heads)}: --layers and --heads choose)"
     rows = [
         (
             head_name(record, head).removeprefix("head "),
@@ -217,11 +235,10 @@ def heads_table(record: RunRecord) -> Table:
             float(head.statistics.max_weight),
             float(head.statistics.sink_mass),
         )
-        for head in record.heads[:MOST_HEADS]
+        for head in heads
     ]
-    cut = len(record.heads) > MOST_HEADS
     return Table(
-        title=f"Heads (the first {MOST_HEADS} of {len(record.heads)}: --layers and --heads choose)" if cut else "Heads",
+        title=title,
         columns=("", "Var(score)", "expected", "entropy", "keys", "max p", "on key 0"),
         rows=rows,
         note="expected: predicted where ± stands, else if the layer's input were isotropic; entropy: share of what is "
@@ -249,10 +266,10 @@ def steps_table(record: RunRecord) -> Table:
 def weights_in_words(record: RunRecord) -> str:
     """Which weights no file gave."""
     if not record.weights_from_file:
-        return "weights: random"
+        return f"weights: {record.drawn}"
     drawn = [name for name in record.initialised if ".W_" in name]
     if not drawn:
         return ""
     if all(name.startswith("mlp.") for name in drawn):
-        return "feed-forward weights: random; the attention's are the file's"
-    return f"random, because the weights file has none: {', '.join(drawn)}"
+        return f"feed-forward weights: {record.drawn}; the attention's are the file's"
+    return f"{record.drawn}, because the weights file has none: {', '.join(drawn)}"
