@@ -175,6 +175,8 @@ class TestStdout:
         ended = shell("attnlab run --no-figures --out out | head -1", tmp_path)
         assert ended.code in (0, 141)
         assert (ended.out[:8], ended.err) == ("sentence", "")
+        assert json.loads((tmp_path / "out" / "run.json").read_bytes())["status"] == "complete"
+        assert (tmp_path / "out" / "result.json").exists()
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
     @pytest.mark.parametrize("command", ["--version", "why bank river", "run --json", "run --quiet --no-figures"])

@@ -48,13 +48,15 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunDirectory:
     """A run's own directory, and its run.json, which says how the run is getting on."""
 
     path: Path
     manifest: Mapping[str, object]
     started: str
+    #: whether everything has been written
+    done: bool = False
 
     @classmethod
     def make(cls, command: str, out: Path | None, manifest: Mapping[str, object]) -> "RunDirectory":
@@ -83,10 +85,12 @@ class RunDirectory:
     def complete(self) -> None:
         """Say in run.json that everything was written."""
         self._say("complete", finished=_now())
+        self.done = True
 
     def interrupted(self) -> None:
-        """Say in run.json that the run ended before it was done."""
-        self._say("interrupted", finished=_now())
+        """Say in run.json that the run ended before it was done, unless it was."""
+        if not self.done:
+            self._say("interrupted", finished=_now())
 
     def _say(self, status: str, finished: str | None = None) -> None:
         times = {"started": self.started, "finished": finished}
