@@ -185,7 +185,13 @@ class TestSelection:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (["--head", "1.0"], "run: head 1.0: not among the layers and heads reported"),
+            (["--head", "1.0"], "run: layer 1; expected 0, the only one"),
+            (
+                ["vaswani-base", "--head", "0.3", "--heads", "1"],
+                "run: head 0.3: not reported; expected one of those that --layers and --heads choose",
+            ),
+            (["vaswani-base", "--head", "7.0"], "run: layer 7; expected 0 to 5"),
+            (["vaswani-base", "--head", "5.8"], "run: head 8; expected 0 to 7"),
             (["--head", "x"], "run: --head 'x'; expected LAYER.HEAD, such as 2.5"),
             (["--layers", "1"], "run: layer 1; expected 0, the only one"),
             (["--layers", "2-1"], "run: --layers '2-1'; expected numbers and ranges, such as 0-3,5"),

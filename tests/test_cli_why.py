@@ -15,10 +15,14 @@ class TestTheSentence:
         ended = attnlab("why", "bank", "river", cwd=tmp_path)
         assert (ended.code, ended.err) == (0, "")
         assert list(tmp_path.iterdir()) == []
-        heading, _, answer, _, *steps = ended.out.splitlines()
+        heading, _, *summary, _, answer, _ = ended.out.splitlines()[:7]
+        steps = ended.out.splitlines()[7:]
+        assert " ".join(summary).startswith("Head 4 of MiniLM-L6's first layer, on ")
         assert heading.startswith('How much does "bank" attend to "river"?')
         assert answer == '"bank" gives 0.69 of its attention to "river"; more than to any other.'
         lefts = (
+            "x(bank) ",
+            "x(river) ",
             "q(bank) = x W_Q + b",
             "k(river) = x W_K + b",
             "q · k",
@@ -51,6 +55,8 @@ class TestAnyBlock:
         (tmp_path / "all.yaml").write_text(f"block: {{{block}, norm_position: pre}}\nlayers: 2\n", encoding="utf-8")
         out = attnlab("why", "all.yaml", "4", "3", "--head", "1.4", "--seed", "3", cwd=tmp_path).out
         for step in (
+            "Norm(x(4)) ",
+            "Norm(x(3)) ",
             "Norm(x) W_Q + b",
             "rmsnorm per head",
             "2·tanh(score/2)",
@@ -61,9 +67,15 @@ class TestAnyBlock:
             assert step in out
         why = printed_json("why", "all.yaml", "4", "3", "--head", "1.4", "--seed", "3", cwd=tmp_path)
         assert why["seed"] == 3
+        assert why["capped"] == pytest.approx(2 * math.tanh(why["score"] / 2))
         penalty = 2 ** (-8 * 1 / 8)  # the fifth of 5 slopes is the first of those between 4
-        assert why["logit"] == pytest.approx(2 * math.tanh(why["score"] / 2) - penalty)
+        assert why["bias"] == pytest.approx(-penalty)
+        assert why["logit"] == why["capped"] + why["bias"]
         assert why["weight"] == pytest.approx(why["measured_weight"], abs=1e-6)
+
+    def test_a_token_that_looks_at_itself_is_shown_once(self, tmp_path: Path) -> None:
+        out = attnlab("why", "single-head", "2", "2", cwd=tmp_path).out
+        assert (out.count("x(2) "), out.count("‖x‖")) == (1, 1)
 
     def test_a_hidden_key(self, tmp_path: Path) -> None:
         (tmp_path / "causal.yaml").write_text("block: {d_model: 4, n_heads: 1, causal: true}\n", encoding="utf-8")
@@ -131,3 +143,10 @@ class TestTokens:
     def test_too_few_or_too_many(self, words: list[str], tmp_path: Path) -> None:
         line = error_line(attnlab("why", *words, cwd=tmp_path), 2)
         assert line.endswith("expected [CONFIG] QUERY KEY: two tokens, after a configuration or not")
+
+
+@pytest.mark.parametrize("command", [("why",), ("config", "list"), ("config", "show"), ("config", "check")])
+def test_json_promises_no_files_where_none_are_written(command: tuple[str, ...], tmp_path: Path) -> None:
+    out = attnlab(*command, "--help", cwd=tmp_path).out
+    assert "print one JSON document" in out
+    assert "--out" not in out

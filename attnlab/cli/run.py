@@ -30,7 +30,7 @@ Qkv = Annotated[
     str | None,
     typer.Option(help="attention of these arrays: .npz with q, k, v, optional mask, bias", metavar="FILE"),
 ]
-Arrays = Annotated[bool, typer.Option("--arrays", help="also write every intermediate to arrays.npz")]
+Arrays = Annotated[bool, typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names")]
 
 
 def run(

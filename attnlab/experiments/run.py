@@ -113,7 +113,7 @@ def run(bench: Bench, selection: Selection, *, advance: Callable[[], None] = lam
         dtype=bench.config.dtype,
         tokens=bench.tokens,
         heads=results,
-        shown=shown_head(results, selection.shown),
+        shown=shown_head(results, selection.shown, (bench.config.layers, spec.n_heads)),
         steps=[step for i in layers for step in step_results(i, trace.layers[i])],
         checks=block_checks(bench, trace, of_layer),
         initialised=bench.initialised,
@@ -172,7 +172,7 @@ def run_qkv(name: str, given: QKV, selection: Selection, *, max_bytes: int) -> R
         dtype=inputs.dtype.name,
         tokens=(),
         heads=results,
-        shown=shown_head(results, selection.shown),
+        shown=shown_head(results, selection.shown, (1, h)),
         steps=(),
         checks=checks,
         arrays=attention_arrays(0, steps),
@@ -207,17 +207,19 @@ def chosen(what: str, asked: Sequence[int] | None, count: int) -> Sequence[int]:
     return range(count) if asked is None else asked
 
 
-def shown_head(results: Sequence[HeadResult], wanted: tuple[int, int] | None) -> HeadResult:
-    """The head whose matrix is shown: the one wanted, or the first.
+def shown_head(results: Sequence[HeadResult], wanted: tuple[int, int] | None, counts: tuple[int, int]) -> HeadResult:
+    """The head whose matrix is shown: the one wanted, of that many layers and heads, or the first.
 
     Raises:
-        UsageError: it is not among those reported.
+        UsageError: it is not there, or not among those reported.
     """
+    layer, head = wanted or (results[0].layer, results[0].head)
+    chosen("layer", [layer], counts[0])
+    chosen("head", [head], counts[1])
     for result in results:
-        if wanted is None or (result.layer, result.head) == wanted:
+        if (result.layer, result.head) == (layer, head):
             return result
-    layer, head = wanted or (0, 0)
-    raise UsageError(f"head {layer}.{head}: not among the layers and heads reported")
+    raise UsageError(f"head {layer}.{head}: not reported; expected one of those that --layers and --heads choose")
 
 
 def head_result(
@@ -266,10 +268,8 @@ def step_results(layer: int, trace: LayerTrace) -> list[StepResult]:
     results = []
     for name, step in {"X": trace.x, **trace.steps}.items():
         wide = step.astype(np.float64)
-        norm = float(np.linalg.norm(wide, axis=-1).mean())
-        results.append(
-            StepResult(layer=layer, name=name, mean=float(wide.mean()), variance=float(wide.var()), norm=norm)
-        )
+        mean, variance, norm = float(wide.mean()), float(wide.var()), float(np.linalg.norm(wide, axis=-1).mean())
+        results.append(StepResult(layer=layer, name=name, mean=mean, variance=variance, norm=norm))
     return results
 
 

@@ -28,6 +28,9 @@ class WhyRecord:
     tokens: tuple[str, ...]
     query: int
     key: int
+    #: (d_model,) what the projections read: x, or its norm (pre-norm)
+    x_query: Array
+    x_key: Array
     #: (d_k,) as the scores use them: after qk_norm and rotary positions
     q: Array
     k: Array
@@ -112,6 +115,8 @@ def derive(bench: Bench, trace: LayerTrace, query: int, key: int, layer: int, he
         tokens=bench.tokens,
         query=query,
         key=key,
+        x_query=trace.attention_input[query].astype(np.float64),
+        x_key=trace.attention_input[key].astype(np.float64),
         q=q,
         k=keys[key],
         product=float(q @ keys[key]),
