@@ -22,7 +22,8 @@ README = ROOT / "README.md"
 
 #: A line that stands for any lines.
 SKIP = "…"
-#: Measured numbers agree when they are this close, relatively, or one unit of the last place written.
+#: Measured numbers agree when they are this close, relatively, or one unit of the last place written, and are written
+#: alike: with as many decimals, both with an exponent or neither, and e-8 is not e-08.
 RELATIVE, UNITS = 0.02, 1.1
 #: Numbers in scientific notation below TINY are rounding errors: their sign is chance, their size is known to a factor.
 TINY, FACTOR = 1e-5, 30.0
@@ -32,6 +33,7 @@ EXACT = 100
 _BLOCK = re.compile(r"^```console\n(\$ attnlab\b.*?)^```$", re.MULTILINE | re.DOTALL)
 _RUN_DIRECTORY = re.compile(r"(outputs/[a-z-]+)-\d{8}-\d{6}-[0-9a-f]{4}\b")
 _NUMBER = re.compile(r"(?<![\w.])([-−+]?(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d+)?(?:e[-+]?\d+)?)(?!\.?\w)")
+_SHORT_EXPONENT = re.compile(r"e[-+]?(0?)[1-9]$")
 _GAP = re.compile(r"(?<=\S)  +")
 
 
@@ -145,11 +147,27 @@ def lines_agree(shown: str, printed: str) -> bool:
 def numbers_agree(shown: str, printed: str) -> bool:
     """Whether two numbers, as written, may be the same one measured on two machines."""
     a, b = _value(shown), _value(printed)
+    if {_padding(shown), _padding(printed)} == {"", "0"}:
+        return False
     if "e" in shown and "e" in printed and abs(a) < TINY:
         return max(abs(a), abs(b)) <= FACTOR * min(abs(a), abs(b))
+    if _form(shown) != _form(printed):
+        return False
     if shown.lstrip("+-−").isdigit() and printed.lstrip("+-−").isdigit() and abs(a) < EXACT:
         return shown == printed
     return abs(a - b) <= max(RELATIVE * abs(a), UNITS * min(_last_place(shown), _last_place(printed)))
+
+
+def _form(written: str) -> tuple[int, bool]:
+    """The number of decimals, and whether there is an exponent."""
+    digits, exponent, _ = written.partition("e")
+    return len(digits.partition(".")[2]), bool(exponent)
+
+
+def _padding(written: str) -> str | None:
+    """What stands before the exponent's only digit: a zero or nothing. None where it has no such exponent."""
+    match = _SHORT_EXPONENT.search(written)
+    return match[1] if match else None
 
 
 def _value(written: str) -> float:

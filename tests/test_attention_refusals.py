@@ -90,8 +90,8 @@ def test_masks_and_biases_that_do_not_fit(name: str, shape: tuple[int, ...]) -> 
     assert refusal(**{name: array}) == expected
 
 
-@pytest.mark.parametrize("scale", [math.inf, math.nan])
-def test_scale(scale: float) -> None:
+@pytest.mark.parametrize("scale", [math.inf, math.nan, "a", "3", [], [1.0, 2.0], np.float32(np.inf), 10**400])
+def test_scale(scale: Any) -> None:
     assert refusal(scale=scale) == f"scale: {scale}; expected a number that is finite in float64, or None for 1/√d"
 
 
@@ -103,8 +103,15 @@ def test_scale_and_softcap_must_fit_the_dtype_computed_in() -> None:
     )
 
 
-@pytest.mark.parametrize("softcap", [0.0, -1.0, math.inf, math.nan])
-def test_softcap(softcap: float) -> None:
+@pytest.mark.parametrize("scalar", [np.float16(3), np.float32(3), np.int64(3)])
+def test_scale_and_softcap_may_be_numpy_scalars(scalar: Any) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3))
+    found, expected = (attention(x, x, x, scale=three, softcap=three) for three in (scalar, 3))
+    np.testing.assert_array_equal(found.output, expected.output)
+
+
+@pytest.mark.parametrize("softcap", [0.0, -1.0, math.inf, math.nan, "a"])
+def test_softcap(softcap: Any) -> None:
     assert (
         refusal(softcap=softcap) == f"softcap: {softcap}; expected a number above 0 that is finite in float64, or None"
     )

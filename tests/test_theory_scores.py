@@ -28,8 +28,8 @@ class Head(NamedTuple):
         k = x @ self.w_k + (0 if self.b_k is None else self.b_k)
         return self.scale * q @ k.swapaxes(-1, -2)
 
-    def predicted(self, n: int) -> ScorePrediction:
-        return score_prediction(*self[:4], scale=self.scale, n=n)
+    def predicted(self, n: int, sphere: int | None = None) -> ScorePrediction:
+        return score_prediction(*self[:4], scale=self.scale, n=n, sphere=sphere)
 
 
 def random_head(d: int, d_k: int, *, bias: float = 0.0, seed: int = 1) -> Head:
@@ -169,6 +169,69 @@ def test_float16_weights_are_taken_as_float64() -> None:
     assert half.predicted(7) == wide.predicted(7)
 
 
+#: In the tests of norms: as good as none, for the sphere to be exact.
+EPS = 1e-9
+
+
+def after_norm(head: Head, n: int, repetitions: int, *, centred: bool, eps: float = EPS) -> tuple[Simulated, Simulated]:
+    """The mean and the variance of the n² scores of normed tokens."""
+    x = np.random.default_rng(9).standard_normal((repetitions, n, len(head.w_q)))
+    normed = layer_norm(x, eps=eps) if centred else rms_norm(x, eps=eps)
+    scores = head.scores(normed).reshape(repetitions, -1)
+    return simulated(scores.mean(axis=1)), simulated(scores.var(axis=1))
+
+
+def through(head: Head, *, centred: bool, eps: float = EPS) -> Head:
+    """The head as normal tokens see it through a norm without gain and bias."""
+    ones = np.ones(len(head.w_q))
+    w_q, b_q = through_norm(head.w_q, head.b_q, ones, None, centred=centred, eps=eps)
+    w_k, b_k = through_norm(head.w_k, head.b_k, ones, None, centred=centred, eps=eps)
+    return head._replace(w_q=w_q, w_k=w_k, b_q=b_q, b_k=b_k)
+
+
+class TestOnTheSphere:
+    """Tokens of one length: xᵀMx varies only by the traceless part of M."""
+
+    @pytest.mark.parametrize("centred", [True, False])
+    @pytest.mark.parametrize(
+        ("head", "n"),
+        [
+            (identity_head(64), 8),
+            (identity_head(16), 8),
+            (tied_head(24, 6), 8),
+            (tied_head(24, 20), 12),
+            (random_head(48, 8), 16),
+            (random_head(5, 11, bias=0.2), 8),
+        ],
+    )
+    def test_variance_and_its_error(self, head: Head, n: int, centred: bool) -> None:
+        d = len(head.w_q)
+        mean, variance = after_norm(head, n, 6000, centred=centred)
+        predicted = through(head, centred=centred).predicted(n, d - centred)
+        assert abs(mean.mean - predicted.mean) <= 4 * mean.mean_error + 1e-6
+        assert abs(variance.mean - predicted.variance) <= 4 * variance.mean_error
+        assert predicted.standard_error == pytest.approx(variance.spread, rel=0.15 if d > 5 else 0.5)
+
+    def test_a_span_that_leaves_dimensions_over_is_that_of_the_whole_matrix(self) -> None:
+        """W_Q and W_K with zero columns span all dimensions formally, and give the same numbers."""
+        head = tied_head(24, 6)._replace(b_q=None, b_k=None)
+        nothing = np.zeros((24, 18))
+        wide = head._replace(w_q=np.hstack([head.w_q, nothing]), w_k=np.hstack([head.w_k, nothing]))
+        assert wide.predicted(8, 24) == pytest.approx(head.predicted(8, 24), rel=1e-9)
+
+    def test_far_out_it_is_flat(self) -> None:
+        head = tied_head(24, 6)
+        assert head.predicted(8, 10**9) == pytest.approx(head.predicted(8), rel=1e-6)
+
+    @pytest.mark.parametrize("centred", [True, False])
+    def test_an_eps_shrinks_the_tokens(self, centred: bool) -> None:
+        head = random_head(64, 8)
+        _, variance = after_norm(head, 10, 3000, centred=centred, eps=1.0)
+        predicted = through(head, centred=centred, eps=1.0).predicted(10, 64 - centred).variance
+        assert variance.mean == pytest.approx(predicted, rel=4 * variance.mean_error / predicted + 1 / 64)
+        assert variance.mean < 0.5 * through(head, centred=centred).predicted(10, 64 - centred).variance
+
+
 class TestThroughNorm:
     d, d_k = 48, 6
 
@@ -177,12 +240,12 @@ class TestThroughNorm:
         return random_head(self.d, self.d_k, bias=0.3), rng.uniform(0.3, 2, self.d), 0.3 * rng.standard_normal(self.d)
 
     def normed(self, x: Array, gain: Array, bias: Array, *, centred: bool) -> Array:
-        return layer_norm(x, gain, bias, eps=0.0) if centred else rms_norm(x, gain, eps=0.0)
+        return layer_norm(x, gain, bias, eps=EPS) if centred else rms_norm(x, gain, eps=EPS)
 
     def seen_through(self, head: Head, gain: Array, bias: Array, *, centred: bool) -> Head:
         offset = bias if centred else None
-        w_q, b_q = through_norm(head.w_q, head.b_q, gain, offset, centred=centred)
-        w_k, b_k = through_norm(head.w_k, head.b_k, gain, offset, centred=centred)
+        w_q, b_q = through_norm(head.w_q, head.b_q, gain, offset, centred=centred, eps=EPS)
+        w_k, b_k = through_norm(head.w_k, head.b_k, gain, offset, centred=centred, eps=EPS)
         return Head(w_q, w_k, b_q, b_k, head.scale)
 
     @pytest.mark.parametrize("centred", [True, False])
@@ -203,7 +266,7 @@ class TestThroughNorm:
         x = np.random.default_rng(5).standard_normal((1500, 32, self.d))
         scores = head.scores(self.normed(x, gain, bias, centred=centred)).reshape(len(x), -1)
         mean, variance = simulated(scores.mean(axis=1)), simulated(scores.var(axis=1))
-        predicted = self.seen_through(head, gain, bias, centred=centred).predicted(32)
+        predicted = self.seen_through(head, gain, bias, centred=centred).predicted(32, self.d - centred)
         assert abs(mean.mean - predicted.mean) <= 4 * mean.mean_error
         assert abs(variance.mean - predicted.variance) <= 4 * variance.mean_error
         assert abs(variance.mean - 1.5 * predicted.variance) > 4 * variance.mean_error
@@ -211,12 +274,12 @@ class TestThroughNorm:
 
     def test_without_gains_biases_or_centring_nothing_changes(self) -> None:
         w = np.random.default_rng(0).standard_normal((5, 3))
-        wide, offset = through_norm(w, None, np.ones(5), None, centred=False)
+        wide, offset = through_norm(w, None, np.ones(5), None, centred=False, eps=0.0)
         np.testing.assert_array_equal(wide, w)
         np.testing.assert_array_equal(offset, np.zeros(3))
 
     def test_one_number_centred_is_nothing(self) -> None:
-        wide, offset = through_norm(np.ones((1, 3)), np.ones(3), np.ones(1), np.full(1, 2.0), centred=True)
+        wide, offset = through_norm(np.ones((1, 3)), np.ones(3), np.ones(1), np.full(1, 2.0), centred=True, eps=0.0)
         np.testing.assert_array_equal(wide, np.zeros((1, 3)))
         np.testing.assert_array_equal(offset, np.full(3, 3.0))
 

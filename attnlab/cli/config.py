@@ -32,7 +32,7 @@ def config(context: typer.Context) -> None:
 @app.command(
     "list", cls=QuickCommand, short_help="the presets, each in a sentence", epilog=examples("list", "list --json")
 )
-def list_presets(json: options.Json = False, debug: options.Debug = False) -> None:
+def list_presets(json: options.JsonOnly = False, debug: options.Debug = False) -> None:
     """The presets, each in one sentence."""
     from attnlab.files.presets import preset_names, preset_summary
     from attnlab.records import Report, Table
@@ -52,7 +52,7 @@ def list_presets(json: options.Json = False, debug: options.Debug = False) -> No
     short_help="every key of a configuration, as YAML",
     epilog=examples("show vaswani-base", "show sentence --json"),
 )
-def show(config: Source, json: options.Json = False, debug: options.Debug = False) -> None:
+def show(config: Source, json: options.JsonOnly = False, debug: options.Debug = False) -> None:
     """A configuration with every default filled in, as YAML that can be run."""
     from attnlab.files.config import config_document, config_yaml, load_config
 
@@ -69,7 +69,7 @@ def show(config: Source, json: options.Json = False, debug: options.Debug = Fals
     short_help="whether a configuration and its files are right",
     epilog=examples("check vaswani-base", "check sentence --json"),
 )
-def check(config: Source, json: options.Json = False, debug: options.Debug = False) -> None:
+def check(config: Source, json: options.JsonOnly = False, debug: options.Debug = False) -> None:
     """Whether a configuration is right, and whether its files are there and fit; every mistake with its place."""
     from attnlab.files.config import config_document, load_config
     from attnlab.files.opening import shown

@@ -13,6 +13,7 @@ ConfigArgument = Annotated[str | None, typer.Argument(help="a preset's name or a
 Seed = Annotated[int | None, typer.Option(help="draw weights and input with this seed")]
 Out = Annotated[str | None, typer.Option(help="write here: a new or an empty directory", metavar="DIR")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document; write files only with --out")]
+JsonOnly = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but where the files are")]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="draw nothing")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]

@@ -54,8 +54,9 @@ def run_directory(
         "machine": vars(this_machine()),
         "inputs": dict(inputs),
     }
-    directory = RunDirectory.begin(wishes.command, wishes.out, manifest)
+    directory = RunDirectory.make(wishes.command, wishes.out, manifest)
     try:
+        directory.running()
         yield directory
     except BaseException:
         directory.interrupted()
@@ -78,13 +79,24 @@ def deliver(
         report, figures: made only when somebody will see them.
         files: name -> content, besides result.json.
     """
-    if wishes.json:
-        print_document(document)
-    elif not wishes.quiet:
-        print_report(report())
-    if directory is None:
-        return
-    written = {"result.json": json_bytes(document), **files}
+    unwritable = None
+    try:
+        if wishes.json:
+            print_document(document)
+        elif not wishes.quiet:
+            print_report(report())
+    except OSError as error:
+        unwritable = error  # nobody reads stdout, or it is full: the files are written all the same
+    if directory is not None:
+        write_files(wishes, directory, {"result.json": json_bytes(document), **files}, figures)
+    if unwritable is not None:
+        raise unwritable
+
+
+def write_files(
+    wishes: Wishes, directory: RunDirectory, written: Mapping[str, bytes], figures: Callable[[], Sequence[Figure]]
+) -> None:
+    """Write a run's files and figures, say so in run.json, and then on stdout."""
     for name, content in written.items():
         directory.write(name, content)
     names = list(written)

@@ -30,7 +30,7 @@ Qkv = Annotated[
     str | None,
     typer.Option(help="attention of these arrays: .npz with q, k, v, optional mask, bias", metavar="FILE"),
 ]
-Arrays = Annotated[bool, typer.Option("--arrays", help="also write every intermediate to arrays.npz")]
+Arrays = Annotated[bool, typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names")]
 
 
 def run(
@@ -61,7 +61,8 @@ def run(
         budget = options.memory_budget(max_memory)
         selection = make_selection(head, layers, heads)
         if qkv is not None:
-            refuse_beside_qkv({"CONFIG": config, "--embeddings": embeddings, "--tokens": tokens, "--n": n})
+            others = {"CONFIG": config, "--embeddings": embeddings, "--tokens": tokens, "--n": n, "--seed": seed}
+            refuse_beside_qkv(others)
             run_arrays(Path(qkv), selection, wishes, budget, arrays=arrays)
             return
         chosen = choose_config(config, options.as_path(embeddings), options.as_path(tokens), n, seed, budget)

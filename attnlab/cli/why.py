@@ -31,7 +31,7 @@ def why(
     embeddings: options.Embeddings = None,
     tokens: options.Tokens = None,
     seed: options.Seed = None,
-    json: options.Json = False,
+    json: options.JsonOnly = False,
     max_memory: options.MaxMemory = None,
     debug: options.Debug = False,
 ) -> None:
@@ -58,6 +58,7 @@ def work_out(
     config: "Config", query: str, key: str, layer: int, head: int, budget: int, seed: int | None, *, json: bool
 ) -> None:
     """Run the stack, derive the weight, print it."""
+    from attnlab.cli.choices import summary_of
     from attnlab.experiments.why import why as experiment
     from attnlab.experiments.why_report import document, report
     from attnlab.files.config import config_document
@@ -67,4 +68,4 @@ def work_out(
     if json:
         print_document({**begin_document("why", seed, config_document(config)), **document(record)})
     else:
-        print_report(report(record))
+        print_report(report(record, summary=summary_of(config)))

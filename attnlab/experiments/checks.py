@@ -24,9 +24,13 @@ def attention_checks(attentions: Sequence[AttentionSteps], statistics: Sequence[
     off = largest([row_sum_error(steps) for steps in attentions])
     least = -largest([-steps.weights for steps in attentions])
     ratio = largest([one.norm_bound for one in statistics])
+    apart = f"off by at most {number(off)}" if not math.isnan(off) else "not measured: no row is finite"
+    unseen = " (not measured: no weight is finite)" if math.isnan(least) else ""
     checks = [
-        check("rows_sum_to_1", off, rounding, f"rows sum to 1 (off by at most {number(off)})"),
-        Check(id="weights_not_negative", holds=not least < 0, value=least, bound=0.0, text="no negative weight"),
+        check("rows_sum_to_1", off, rounding, f"rows sum to 1 ({apart})"),
+        Check(
+            id="weights_not_negative", holds=not least < 0, value=least, bound=0.0, text=f"no negative weight{unseen}"
+        ),
     ]
     if not math.isnan(ratio):
         checks.append(check("norm_bound", ratio, 1 + rounding, f"‖o‖ ≤ max‖v‖ ({ratio:.2f} of it)"))
@@ -46,10 +50,21 @@ def identity_check(layers: Sequence[tuple[Array, Array, Array]], scale: float) -
     Args:
         layers: per head q (n, d), k (m, d), and their scores (n, m), none of them hidden.
     """
-    excess = [identity_error(q, k, scores, scale) for q, k, scores in layers]
-    value = max(excess, key=lambda pair: pair[0] / pair[1])
-    text = f"Var(scores) follows from the moments of q and k (to {number(value[0])})"
-    return check("score_variance_identity", *value, text)
+    errors = [identity_error(q, k, scores, scale) for q, k, scores in layers]
+    finite = [(apart, bound) for apart, bound in errors if not math.isnan(apart)] or [(math.nan, 0.0)]
+    telling = [(apart, bound) for apart, bound in finite if apart > bound or bound < 1]
+    value, bound = max(telling or finite, key=lambda pair: pair[0] / pair[1] if pair[1] else pair[0])
+    text = f"Var(scores) follows from the moments of q and k ({closeness(value, bound)})"
+    return check("score_variance_identity", value, bound, text)
+
+
+def closeness(value: float, bound: float) -> str:
+    """How closely two things agree, as a share of their size; or why that says nothing."""
+    if math.isnan(value):
+        return "not measured: no number is finite"
+    if value <= bound and bound >= 1:
+        return "not measured: rounding may be as large as the numbers"
+    return f"to {number(value)}"
 
 
 def identity_error(q: Array, k: Array, scores: Array, scale: float) -> tuple[float, float]:
@@ -79,20 +94,47 @@ def equations_check(layers: Sequence[tuple[BlockSpec, BlockWeights, LayerTrace]]
     width = max(spec.d_model, spec.d_ff or 1, spec.n_heads * spec.d_v, len(layer.x))
     value = largest(errors)
     bound = 8 * eps * math.sqrt(width)
-    return check("steps_equal_equations", value, bound, f"T1 … H equal their equations (to {number(value)})")
+    return check("steps_equal_equations", value, bound, f"T1 … H equal their equations ({closeness(value, bound)})")
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is an error only where the two sides differ in it
 def step_errors(spec: BlockSpec, weights: BlockWeights, layer: LayerTrace) -> list[Array]:
     """For each step, the differences from its equation as shares of the step's largest number.
 
     Below the dtype's smallest normal number there are fewer digits to agree in: shares are of no less than that.
+    Where one side is finite and the other is not, the difference is inf; where neither is, there is none.
     """
     errors = []
     least = float(np.finfo(layer.output.dtype).tiny) if layer.output.dtype.kind == "f" else 2.0**-126
-    for name, expected in step_equations(spec, widened(weights), layer).items():
-        difference = np.abs(layer.steps[name].astype(np.float64) - expected)
-        errors.append(difference / np.nanmax(np.abs(expected), initial=least))
+    wide = widened(weights)
+    for name, expected in step_equations(spec, wide, layer).items():
+        sizes = (least, rounded_at(wide, name, layer), float(np.abs(expected[np.isfinite(expected)]).max(initial=0)))
+        errors.append(differences(layer.steps[name], expected) / max(filter(math.isfinite, sizes)))
     return errors
+
+
+def differences(step: Array, expected: Array) -> Array:
+    """abs(step − expected) where either is finite in the step's dtype, in one row."""
+    finite = np.isfinite(step.astype(np.float64))
+    expected_finite = np.isfinite(expected.astype(step.dtype).astype(np.float64))
+    difference = np.where(finite & expected_finite, np.abs(step.astype(np.float64) - expected), np.inf)
+    return difference[finite | expected_finite]
+
+
+def rounded_at(weights: BlockWeights, name: str, layer: LayerTrace) -> float:
+    """How large the numbers are whose rounding a step inherits: in T1 and T4 the products' before anything cancels.
+
+    Opposite signs or a gelu may leave next to nothing of a number, but not of its rounding.
+    """
+    if name == "T1":
+        x, first, last = layer.attention_input, "attn.W_V", "attn.W_O"
+    elif name == "T4":
+        x, first, last = layer.steps["T3"], "mlp.W_in", "mlp.W_out"
+    else:
+        return 0.0
+    x = x[np.isfinite(x.astype(np.float64)).all(axis=-1)]
+    columns = float(np.linalg.norm(weights[first], axis=-2).max())
+    return max_norm(x) * columns * (float(np.abs(weights[last]).max()) if last in weights else 1.0)
 
 
 def step_equations(spec: BlockSpec, weights: BlockWeights, layer: LayerTrace) -> dict[str, Array]:
@@ -113,13 +155,19 @@ def step_equations(spec: BlockSpec, weights: BlockWeights, layer: LayerTrace) ->
 
 
 def gathered(spec: BlockSpec, weights: BlockWeights, layer: LayerTrace) -> Array:
-    """Σ_j p_ij v_j of every head as (P X) W_V + b_V, (h, n, d_v) float64; rows that see nothing give 0."""
+    """Σ_j p_ij v_j of every head as (P X) W_V + b_V, (h, n, d_v) float64; rows that see nothing give 0.
+
+    A token that is not finite reaches the rows that see it, and no other.
+    """
     p = layer.weights.astype(np.float64)
     shared = spec.n_heads // spec.n_kv_heads
     x = layer.attention_input.astype(np.float64)
-    heads: Array = p @ x @ np.repeat(weights["attn.W_V"], shared, axis=0)
+    finite = np.asarray(np.isfinite(x).all(axis=-1))
+    heads: Array = p @ np.where(finite[:, None], x, 0) @ np.repeat(weights["attn.W_V"], shared, axis=0)
     if "attn.b_V" in weights:
         heads += p.sum(axis=-1, keepdims=True) * np.repeat(weights["attn.b_V"], shared, axis=0)[:, None]
+    seen = np.broadcast_to(True if layer.visible is None else layer.visible, p.shape)
+    heads[(seen & ~finite).any(axis=-1)] = np.nan
     return heads
 
 

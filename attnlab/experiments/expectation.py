@@ -46,11 +46,14 @@ def expected_scores(
         deviation = isotropic_deviation(layer.attention_input)
         scores = score_prediction(w_q * deviation, w_k * deviation, b_q, b_k, scale=spec.score_scale, n=n)
         return Expectation(kind="isotropic", scores=scores._replace(standard_error=None))
+    sphere = None
     if spec.norm_position == "pre":
-        gain, bias = weights["ln1.w"], weights.get("ln1.b")
-        w_q, b_q = through_norm(w_q, b_q, gain, bias, centred=spec.norm == "layernorm")
-        w_k, b_k = through_norm(w_k, b_k, gain, bias, centred=spec.norm == "layernorm")
-    return Expectation(kind="population", scores=score_prediction(w_q, w_k, b_q, b_k, scale=spec.score_scale, n=n))
+        gain, bias, centred = weights["ln1.w"], weights.get("ln1.b"), spec.norm == "layernorm"
+        w_q, b_q = through_norm(w_q, b_q, gain, bias, centred=centred, eps=spec.norm_eps)
+        w_k, b_k = through_norm(w_k, b_k, gain, bias, centred=centred, eps=spec.norm_eps)
+        sphere = max(spec.d_model - centred, 1)
+    scores = score_prediction(w_q, w_k, b_q, b_k, scale=spec.score_scale, n=n, sphere=sphere)
+    return Expectation(kind="population", scores=scores)
 
 
 def no_law(spec: BlockSpec, n: int) -> str:

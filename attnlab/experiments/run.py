@@ -8,6 +8,7 @@ import numpy as np
 from attnlab.errors import MemoryRefused, UsageError
 from attnlab.experiments.checks import attention_checks, equations_check, identity_check
 from attnlab.experiments.expectation import Expectation, expected_scores
+from attnlab.files.config import Config
 from attnlab.files.embeddings import QKV
 from attnlab.files.stacks import Bench
 from attnlab.maths.architecture import BlockSpec
@@ -79,6 +80,8 @@ class RunRecord:
     #: the tensors that were drawn because no file gave them
     initialised: tuple[str, ...] = ()
     weights_from_file: bool = False
+    #: how: "random" or "identity"
+    drawn: str = "random"
     #: TransformerLens name -> array, of the layers asked for
     arrays: Mapping[str, Array] = field(default_factory=dict)
 
@@ -110,13 +113,20 @@ def run(bench: Bench, selection: Selection, *, advance: Callable[[], None] = lam
         dtype=bench.config.dtype,
         tokens=bench.tokens,
         heads=results,
-        shown=shown_head(results, selection.shown),
+        shown=shown_head(results, selection.shown, (bench.config.layers, spec.n_heads)),
         steps=[step for i in layers for step in step_results(i, trace.layers[i])],
         checks=block_checks(bench, trace, of_layer),
         initialised=bench.initialised,
         weights_from_file=bench.config.weights.file is not None,
+        drawn=drawn_how(bench.config),
         arrays={name: array for i in layers for name, array in layer_arrays(spec, i, trace.layers[i]).items()},
     )
+
+
+def drawn_how(config: Config) -> str:
+    """How the weights that no file gives came about, in a word."""
+    how = config.weights.initialisation
+    return "identity" if how is not None and how.scheme == "identity" else "random"
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -162,7 +172,7 @@ def run_qkv(name: str, given: QKV, selection: Selection, *, max_bytes: int) -> R
         dtype=inputs.dtype.name,
         tokens=(),
         heads=results,
-        shown=shown_head(results, selection.shown),
+        shown=shown_head(results, selection.shown, (1, h)),
         steps=(),
         checks=checks,
         arrays=attention_arrays(0, steps),
@@ -192,21 +202,24 @@ def chosen(what: str, asked: Sequence[int] | None, count: int) -> Sequence[int]:
     """
     for index in asked or ():
         if not 0 <= index < count:
-            raise UsageError(f"{what} {index}: there are {count}; expected 0 to {count - 1}")
+            wanted = f"0 to {count - 1}" if count > 1 else "0, the only one"
+            raise UsageError(f"{what} {index}; expected {wanted}")
     return range(count) if asked is None else asked
 
 
-def shown_head(results: Sequence[HeadResult], wanted: tuple[int, int] | None) -> HeadResult:
-    """The head whose matrix is shown: the one wanted, or the first.
+def shown_head(results: Sequence[HeadResult], wanted: tuple[int, int] | None, counts: tuple[int, int]) -> HeadResult:
+    """The head whose matrix is shown: the one wanted, of that many layers and heads, or the first.
 
     Raises:
-        UsageError: it is not among those reported.
+        UsageError: it is not there, or not among those reported.
     """
+    layer, head = wanted or (results[0].layer, results[0].head)
+    chosen("layer", [layer], counts[0])
+    chosen("head", [head], counts[1])
     for result in results:
-        if wanted is None or (result.layer, result.head) == wanted:
+        if (result.layer, result.head) == (layer, head):
             return result
-    layer, head = wanted or (0, 0)
-    raise UsageError(f"head {layer}.{head}: not among the layers and heads reported")
+    raise UsageError(f"head {layer}.{head}: not reported; expected one of those that --layers and --heads choose")
 
 
 def head_result(
@@ -255,10 +268,8 @@ def step_results(layer: int, trace: LayerTrace) -> list[StepResult]:
     results = []
     for name, step in {"X": trace.x, **trace.steps}.items():
         wide = step.astype(np.float64)
-        norm = float(np.linalg.norm(wide, axis=-1).mean())
-        results.append(
-            StepResult(layer=layer, name=name, mean=float(wide.mean()), variance=float(wide.var()), norm=norm)
-        )
+        mean, variance, norm = float(wide.mean()), float(wide.var()), float(np.linalg.norm(wide, axis=-1).mean())
+        results.append(StepResult(layer=layer, name=name, mean=mean, variance=variance, norm=norm))
     return results
 
 

@@ -57,10 +57,12 @@ def scalar(statistics: HeadStatistics, name: str) -> bool | int | float:
 
 
 def csv_table(record: RunRecord) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    """Columns and rows of result.csv: a row per layer and head."""
-    columns = ("layer", "head", *SCALARS, "predicted_score_variance", "prediction")
+    """Columns and rows of result.csv: a row per layer and head; true and false as in the document."""
+    predicted = ("predicted_score_variance", "predicted_score_variance_standard_error")
+    columns = ("layer", "head", *SCALARS, *predicted, "prediction")
     rows = []
     for head in record.heads:
         fields = head_fields(head)
+        fields |= {name: str(value).lower() for name, value in fields.items() if isinstance(value, bool)}
         rows.append(tuple(fields[column] for column in columns))
     return columns, rows

@@ -5,22 +5,24 @@ import math
 import numpy as np
 
 from attnlab.experiments.run import RunRecord
-from attnlab.experiments.run_report import counted, findings, head_name, weights_grid
+from attnlab.experiments.run_findings import findings, head_name, is_measured, strongest_look
+from attnlab.experiments.run_report import counted, times, weights_grid
 from attnlab.records import Figure, FloatArray, Grid, GridSheet, Histogram, Line, Series
+from attnlab.show.numbers import number, with_error
+from attnlab.theory.scores import ScorePrediction
 
-#: Of the figure of steps.
-MOST_LINES = 6
+#: Of the figure of steps: there are so many colours.
+MOST_LINES = 5
 
 
 def figures(record: RunRecord) -> list[Figure]:
     """Every figure of a run, the matrix first."""
-    said = findings(record)
     shown = weights_grid(record, record.shown)
-    title = said[0].split(";")[0].rstrip(".") if said else shown.title
+    title = strongest_look(record, record.shown) or next(iter(findings(record)), shown.title).rstrip(".")
     drawn = [Figure(name="attention", drawable=retitled(shown, title))]
     if len(record.heads) > 1:
         drawn.append(Figure(name="heads", drawable=head_sheet(record)))
-    if np.isfinite(record.shown.scores).any():
+    if is_measured(record.shown) and np.isfinite(record.shown.scores).any():
         drawn.append(Figure(name="scores", drawable=score_histogram(record)))
     if record.steps:
         drawn.append(Figure(name="steps", drawable=step_series(record)))
@@ -36,10 +38,8 @@ def head_sheet(record: RunRecord) -> GridSheet:
     """Every head reported: layers down, heads across."""
     layers = sorted({head.layer for head in record.heads})
     heads = sorted({head.head for head in record.heads})
-    top = max(record.heads, key=lambda head: float(np.nan_to_num(head.statistics.sink_mass)))
-    share = float(top.statistics.sink_mass)
     return GridSheet(
-        title=f"{counted(len(record.heads), 'head')}; {head_name(record, top)} gives key 0 most ({share:.2f})",
+        title=counted(len(record.heads), "head") + spread_of_heads(record) + sink_in_words(record),
         grids=[
             [Grid(title=head_name(record, head), values=head.weights) for head in record.heads if head.layer == layer]
             for layer in layers
@@ -47,6 +47,26 @@ def head_sheet(record: RunRecord) -> GridSheet:
         row_labels=[f"layer {layer}" for layer in layers],
         column_labels=[f"head {head}" for head in heads],
     )
+
+
+def spread_of_heads(record: RunRecord) -> str:
+    """From how concentrated to how spread out the heads are, after a colon; empty where none can choose."""
+    shares = [float(head.statistics.normalized_entropy) for head in record.heads]
+    shares = sorted(share for share in shares if not math.isnan(share))
+    if not shares:
+        return ""
+    least, most = f"{shares[0]:.2f}", f"{shares[-1]:.2f}"
+    span = least if least == most else f"from {least} to {most}"
+    return f": {span} as spread out as they can be"
+
+
+def sink_in_words(record: RunRecord) -> str:
+    """The head that gives key 0 most, if it is a sink and looks ahead: under a causal mask key 0 gets much anyway."""
+    sinks = [head for head in record.heads if head.statistics.sink == 1 and np.triu(head.weights, 1).any()]
+    if not sinks:
+        return ""
+    top = max(sinks, key=lambda head: float(head.statistics.sink_mass))
+    return f"; {head_name(record, top)} gives {float(top.statistics.sink_mass):.2f} to key 0"
 
 
 def score_histogram(record: RunRecord) -> Histogram:
@@ -59,23 +79,28 @@ def score_histogram(record: RunRecord) -> Histogram:
     if scores is None or not scores.variance > 0:
         why = f" ({head.expectation.reason})" if head.expectation.reason else ""
         return Histogram(
-            title=f"The scores' variance is {measured:.2g}{why}", quantity="score", edges=edges, density=density
+            title=f"The scores' variance is {number(measured)}{why}", quantity="score", edges=edges, density=density
         )
     x = np.linspace(min(edges[0], -4 * scores.variance**0.5), max(edges[-1], 4 * scores.variance**0.5), 400)
     label = "predicted" if head.expectation.kind == "population" else "if isotropic"
-    ratio = f"{measured / scores.variance:.2g} times what random tokens would give"
-    beside = (
-        ratio if scores.standard_error is None else f"predicted {scores.variance:.2g} ± {scores.standard_error:.1g}"
-    )
+    expected = variance_in_words(scores)
+    ratio = f"{times(measured / scores.variance)} the {expected} that random tokens give"
+    beside = ratio if scores.standard_error is None else f"predicted {expected}"
     return Histogram(
-        title=f"The scores' variance is {measured:.2g}: {beside}",
+        title=f"The scores' variance is {number(measured)}: {beside}",
         quantity="score",
         edges=edges,
         density=density,
         theory_x=x,
         theory_density=normal_density(x, scores.mean, scores.variance),
-        theory_label=f"normal, variance {scores.variance:.2g} ({label})",
+        theory_label=f"normal, variance {expected} ({label})",
     )
+
+
+def variance_in_words(scores: ScorePrediction) -> str:
+    """The expected variance as the table writes it."""
+    error = scores.standard_error
+    return number(scores.variance) if error is None else with_error(scores.variance, error)
 
 
 def bins(values: FloatArray) -> FloatArray:
@@ -107,8 +132,9 @@ def step_series(record: RunRecord) -> Series:
     ]
     first, last = record.steps[0], record.steps[-1]
     over = "the block" if len(layers) == 1 else f"layers {first.layer} to {last.layer}"
+    ends = " and ".join(f"{number(step.variance)} in {step.name}" for step in (first, last))
     return Series(
-        title=f"Variance through {over}: {first.variance:.2g} in {first.name}, {last.variance:.2g} in {last.name}",
+        title=f"Variance through {over}: {ends}",
         x_axis="step",
         y_axis="variance of all entries",
         lines=lines,

@@ -1,11 +1,9 @@
 """What a person sees of a run: the finding first, then the matrix, then numbers beside what they should be."""
 
 import math
-import re
-
-import numpy as np
 
 from attnlab.experiments.run import HeadResult, RunRecord
+from attnlab.experiments.run_findings import findings, head_name, is_measured, nothing_measured
 from attnlab.maths.architecture import BlockSpec
 from attnlab.records import (
     Cell,
@@ -17,6 +15,7 @@ from attnlab.records import (
     Report,
     Table,
 )
+from attnlab.show.numbers import number
 
 #: What a block computes, step by step: (name, post-norm, pre-norm).
 EQUATIONS = {
@@ -29,12 +28,10 @@ EQUATIONS = {
     "H": ("Norm(T5)", "T5"),
 }
 NORM_NAMES = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}
-#: A table of heads longer than this is cut to its first rows: the rest is in result.csv.
+#: More heads than this are cut to the shown one's layer: the rest is in result.csv.
 MOST_HEADS = 32
-#: Entropy, as a share of what is possible, from which a head is said hardly to choose; saturated rows likewise.
-NEARLY_UNIFORM, MOSTLY_SATURATED = 0.95, 0.5
-#: Tokens that models add: interesting as sinks, dull as examples.
-SPECIAL = re.compile(r"\[[A-Z]+\]|<[^ ]+>")
+#: Variances this many standard errors from their prediction are said not to agree with it.
+FARTHEST = 3
 
 
 def report(record: RunRecord, *, seed: int | None, summary: str = "") -> Report:
@@ -47,8 +44,9 @@ def report(record: RunRecord, *, seed: int | None, summary: str = "") -> Report:
     parts: list[Part] = [Finding(text=summary, kind="note")] if summary else []
     parts += [weights_grid(record, record.shown)]
     parts += [Finding(text=sentence) for sentence in findings(record)]
-    parts.append(head_table(record))
-    if len(record.heads) > 1:
+    measured = is_measured(record.shown)
+    parts.append(head_table(record) if measured else Finding(text=nothing_measured(record, record.shown)))
+    if len(record.heads) > 1 and any(map(is_measured, record.heads)):
         parts.append(heads_table(record))
     if record.steps:
         parts.append(steps_table(record))
@@ -84,16 +82,6 @@ def scale_in_words(spec: BlockSpec) -> str:
     return f"scores ÷ √{spec.d_k}" if spec.scale is None else f"scores × {spec.scale:g}"
 
 
-def head_name(record: RunRecord, head: HeadResult) -> str:
-    """ "head 3" in a single layer, "head 2.3" in a stack."""
-    return f"head {head.head}" if record.n_layers == 1 else f"head {head.layer}.{head.head}"
-
-
-def token_name(record: RunRecord, index: int) -> str:
-    """The token in quotes, or its number where tokens have no names."""
-    return f'"{record.tokens[index]}"' if record.tokens else f"token {index}"
-
-
 def weights_grid(record: RunRecord, head: HeadResult) -> Grid:
     """The attention matrix of one head."""
     of = f", {head_name(record, head)}" if len(record.heads) > 1 else ""
@@ -105,63 +93,19 @@ def weights_grid(record: RunRecord, head: HeadResult) -> Grid:
     )
 
 
-def findings(record: RunRecord) -> list[str]:
-    """What the shown head's matrix says, in words; then what must not be overlooked."""
-    said = [strongest_pair(record, record.shown)] if record.n == record.m else []
-    said.append(spread_in_words(record.shown))
-    empty = int(sum(head.statistics.empty_rows for head in record.heads))
-    broken = int(sum(head.statistics.nonfinite_rows for head in record.heads))
-    rows = sum(len(head.weights) for head in record.heads)
-    if empty:
-        said.append(f"{empty:,} of {rows:,} rows see no key: their weights and outputs are 0, and no mean counts them.")
-    if broken:
-        said.append(f"{broken:,} of {rows:,} rows hold NaN or infinity, and no mean counts them.")
-    return [sentence for sentence in said if sentence]
-
-
-def spread_in_words(head: HeadResult) -> str:
-    """Whether the shown head hardly chooses, or hardly does anything else."""
-    share, saturated = float(head.statistics.normalized_entropy), float(head.statistics.saturated_fraction)
-    if share > NEARLY_UNIFORM:
-        return f"It hardly chooses: its rows are {share:.0%} as spread out as they can be."
-    if saturated > MOSTLY_SATURATED:
-        return f"It hardly hesitates: in {saturated:.0%} of its rows one key holds more than 0.99."
-    return ""
-
-
-def strongest_pair(record: RunRecord, head: HeadResult) -> str:
-    """Which token looks most at which other one, and what it gets back."""
-    weights = np.nan_to_num(head.weights.astype(np.float64))
-    plain = [not SPECIAL.fullmatch(token) for token in record.tokens] or [True] * record.n
-    candidates = weights * np.outer(plain, plain) * ~np.eye(record.n, dtype=bool)
-    if not candidates.any():
-        return ""
-    i, j = (int(index) for index in np.unravel_index(candidates.argmax(), candidates.shape))
-    looks = f"{token_name(record, i)} looks most at {token_name(record, j)} ({weights[i, j]:.2f})"
-    if weights[i].argmax() != j:
-        looks = f"Between different tokens, {looks}"
-    looks = looks[0].upper() + looks[1:]
-    if record.spec is not None and record.spec.causal:
-        return f"{looks}."
-    back = weights[j, i]
-    apart = abs(back - weights[i, j]) > 0.005
-    return f"{looks}; {token_name(record, j)} gives {back:.2f} back" + (
-        ": attention is not symmetric." if apart else "."
-    )
-
-
 def head_table(record: RunRecord) -> Table:
     """The shown head's scores and softmax, measured beside what they should be."""
     head = record.shown
     values, expectation = head.statistics, head.expectation
     share, saturated = float(values.normalized_entropy), 100 * float(values.saturated_fraction)
+    possible = "" if math.isnan(share) else f"{share:.2f} of what is possible"
     rows: list[tuple[Cell, ...]] = [
         ("score mean", float(values.score_mean), expected_mean(head), ""),
         ("score variance", float(values.score_variance), expected_variance(head), ratio_in_words(head)),
         ("largest score", float(values.score_max), None, ""),
-        ("entropy", Quantity(value=float(values.entropy), unit="nat"), None, f"{share:.2f} of what is possible"),
+        ("entropy", in_units(float(values.entropy), "nat"), None, possible),
         ("effective keys", float(values.effective_keys), None, f"of {record.m}"),
-        ("rows above 0.99", Quantity(value=saturated, unit="%"), None, "where one key holds nearly all"),
+        ("rows above 0.99", in_units(saturated, "%"), None, "where one key holds nearly all"),
         ("tr ∂p/∂s", float(values.jacobian_trace_mean), None, "let through to training"),
     ]
     column = {"population": "predicted", "isotropic": "if isotropic", None: "predicted"}[expectation.kind]
@@ -171,6 +115,11 @@ def head_table(record: RunRecord) -> Table:
         rows=rows,
         note=expectation_note(head),
     )
+
+
+def in_units(value: float, unit: str) -> Quantity:
+    """A number and its unit; what is not a number has none."""
+    return Quantity(value=value, unit="" if math.isnan(value) else unit)
 
 
 def expected_mean(head: HeadResult) -> Cell:
@@ -192,8 +141,13 @@ def ratio_in_words(head: HeadResult) -> str:
         return ""
     if scores.standard_error:
         away = abs(measured - scores.variance) / scores.standard_error
-        return f"{away:.1f} standard errors away: {'agrees' if away <= 3 else 'does not agree'}"
-    return f"{measured / scores.variance:.2g} × what random tokens give"
+        return f"{away:.1f} standard errors away: {'agrees' if away <= FARTHEST else 'does not agree'}"
+    return f"{times(measured / scores.variance)} what random tokens give"
+
+
+def times(ratio: float) -> str:
+    """ "1.44 ×", "0.42 ×", "12.3 ×"."""
+    return f"{ratio:.2f} ×" if 0.01 <= ratio < 10 else f"{number(ratio)} ×"
 
 
 def expectation_note(head: HeadResult) -> str:
@@ -206,27 +160,34 @@ def expectation_note(head: HeadResult) -> str:
 
 
 def heads_table(record: RunRecord) -> Table:
-    """One line per head."""
-    rows = [
-        (
-            head_name(record, head).removeprefix("head "),
-            float(head.statistics.score_variance),
-            expected_variance(head),
-            float(head.statistics.normalized_entropy),
-            float(head.statistics.effective_keys),
-            float(head.statistics.max_weight),
-            float(head.statistics.sink_mass),
-        )
-        for head in record.heads[:MOST_HEADS]
+    """One line per head; where there are too many, those of the shown head's layer."""
+    heads = record.heads
+    title = "Heads"
+    if len(heads) > MOST_HEADS:
+        layer = record.shown.layer
+        heads = [head for head in heads if head.layer == layer][:MOST_HEADS]
+        title = f"Heads of layer {layer} ({len(heads)} of {len(record.heads)}: --layers and --heads choose)"
+    columns = ["", "Var(score)", "entropy", "keys", "max p", "on key 0"]
+    note = "entropy: share of what is possible; keys: effective number; max p: mean of each row's largest weight"
+    rows = [head_row(record, head) for head in heads]
+    if any(head.expectation.scores is not None for head in heads):
+        columns.insert(2, "expected")
+        note = f"expected: predicted where ± stands, else if the layer's input were isotropic; {note}"
+        rows = [[*row[:2], expected_variance(head), *row[2:]] for row, head in zip(rows, heads, strict=True)]
+    return Table(title=title, columns=columns, rows=rows, note=note)
+
+
+def head_row(record: RunRecord, head: HeadResult) -> list[Cell]:
+    """A head's name and what was measured of it."""
+    values = head.statistics
+    return [
+        head_name(record, head).removeprefix("head "),
+        float(values.score_variance),
+        float(values.normalized_entropy),
+        float(values.effective_keys),
+        float(values.max_weight),
+        float(values.sink_mass),
     ]
-    cut = len(record.heads) > MOST_HEADS
-    return Table(
-        title=f"Heads (the first {MOST_HEADS} of {len(record.heads)}: --layers and --heads choose)" if cut else "Heads",
-        columns=("", "Var(score)", "expected", "entropy", "keys", "max p", "on key 0"),
-        rows=rows,
-        note="expected: predicted where ± stands, else if the layer's input were isotropic; entropy: share of what is "
-        "possible; keys: effective number; max p: mean of each row's largest weight",
-    )
 
 
 def steps_table(record: RunRecord) -> Table:
@@ -249,10 +210,10 @@ def steps_table(record: RunRecord) -> Table:
 def weights_in_words(record: RunRecord) -> str:
     """Which weights no file gave."""
     if not record.weights_from_file:
-        return "weights: random"
+        return f"weights: {record.drawn}"
     drawn = [name for name in record.initialised if ".W_" in name]
     if not drawn:
         return ""
     if all(name.startswith("mlp.") for name in drawn):
-        return "feed-forward weights: random; the attention's are the file's"
-    return f"random, because the weights file has none: {', '.join(drawn)}"
+        return f"feed-forward weights: {record.drawn}; the attention's are the file's"
+    return f"{record.drawn}, because the weights file has none: {', '.join(drawn)}"

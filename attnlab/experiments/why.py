@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attnlab.errors import UsageError
+from attnlab.experiments.run import chosen
 from attnlab.files.opening import shown
 from attnlab.files.stacks import Bench
 from attnlab.maths.architecture import BlockSpec, Rotary
@@ -27,6 +28,9 @@ class WhyRecord:
     tokens: tuple[str, ...]
     query: int
     key: int
+    #: (d_model,) what the projections read: x, or its norm (pre-norm)
+    x_query: Array
+    x_key: Array
     #: (d_k,) as the scores use them: after qk_norm and rotary positions
     q: Array
     k: Array
@@ -84,9 +88,8 @@ def why(bench: Bench, query: str, key: str, *, layer: int = 0, head: int = 0) ->
     spec = bench.config.block
     n = len(bench.x)
     i, j = find_token("QUERY", query, bench.tokens, n), find_token("KEY", key, bench.tokens, n)
-    for what, index, count in (("layer", layer, bench.config.layers), ("head", head, spec.n_heads)):
-        if not 0 <= index < count:
-            raise UsageError(f"{what} {index}: there are {count}; expected 0 to {count - 1}")
+    chosen("layer", [layer], bench.config.layers)
+    chosen("head", [head], spec.n_heads)
     trace = bench.stack.trace(bench.x).layers[layer]
     return derive(bench, trace, i, j, layer, head)
 
@@ -112,6 +115,8 @@ def derive(bench: Bench, trace: LayerTrace, query: int, key: int, layer: int, he
         tokens=bench.tokens,
         query=query,
         key=key,
+        x_query=trace.attention_input[query].astype(np.float64),
+        x_key=trace.attention_input[key].astype(np.float64),
         q=q,
         k=keys[key],
         product=float(q @ keys[key]),

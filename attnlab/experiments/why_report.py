@@ -10,12 +10,17 @@ from attnlab.maths.precision import Array
 from attnlab.records import Derivation, DerivationStep, Finding, Part, Report
 
 
-def report(record: WhyRecord) -> Report:
-    """The derivation, and the answer before it."""
+def report(record: WhyRecord, *, summary: str = "") -> Report:
+    """The derivation, and the answer before it.
+
+    Args:
+        summary: the configuration in one sentence, if it has one.
+    """
     query, key = token_text(record, record.query), token_text(record, record.key)
     where = f"{record.name}, layer {record.layer}, head {record.head}"
     said = answer(record)
-    parts: list[Part] = [Finding(text=said[0].upper() + said[1:]), Derivation(steps=steps(record))]
+    parts: list[Part] = [Finding(text=summary, kind="note")] if summary else []
+    parts += [Finding(text=said[0].upper() + said[1:]), Derivation(steps=steps(record))]
     return Report(heading=f"How much does {query} attend to {key}?   {where}", parts=parts)
 
 
@@ -42,9 +47,12 @@ def steps(record: WhyRecord) -> list[DerivationStep]:
     bias = " + b" if spec.bias else ""
     source = "Norm(x)" if spec.norm_position == "pre" else "x"
     then = positions_in_words(spec)
+    query, key = short(record, record.query), short(record, record.key)
+    read = {record.query: (query, record.x_query), record.key: (key, record.x_key)}
     lines = [
-        vector_step(f"q({short(record, record.query)})", f"{source} W_Q{bias}", record.q, then),
-        vector_step(f"k({short(record, record.key)})", f"{source} W_K{bias}", record.k, then),
+        *(vector_step(source.replace("x", f"x({token})"), source, x) for token, x in read.values()),
+        vector_step(f"q({query}) = {source} W_Q{bias}", "q", record.q, then),
+        vector_step(f"k({key}) = {source} W_K{bias}", "k", record.k, then),
         DerivationStep(left="q · k", right=f"= {record.product:.3g}", remark=parts_in_words(record)),
         scale_step(record),
     ]
@@ -62,13 +70,13 @@ def short(record: WhyRecord, index: int) -> str:
     return record.tokens[index] if record.tokens else str(index)
 
 
-def vector_step(name: str, origin: str, vector: Array, then: str) -> DerivationStep:
-    """A query or key: where it comes from, its first numbers, its length."""
+def vector_step(left: str, symbol: str, vector: Array, then: str = "") -> DerivationStep:
+    """A token, query or key: where it comes from, its first numbers, its length, and what was done to it."""
     style = ".2f" if 0.01 <= np.abs(vector).max() < 1e4 else ".2e"
     first = ", ".join(f"{number:{style}}" for number in vector[:3]) + (", …" if len(vector) > 3 else "")
-    remark = f"‖{name[0]}‖ {np.linalg.norm(vector):.3g}"
+    remark = f"‖{symbol}‖ {np.linalg.norm(vector):.3g}"
     remark = f"{remark}; {then}" if then else remark
-    return DerivationStep(left=f"{name} = {origin}", right=f"= ({first})", remark=remark)
+    return DerivationStep(left=left, right=f"= ({first})", remark=remark)
 
 
 def parts_in_words(record: WhyRecord) -> str:
@@ -120,6 +128,8 @@ def document(record: WhyRecord) -> dict[str, object]:
         "product": record.product,
         "scale": record.spec.score_scale,
         "score": record.score,
+        "capped": record.capped,
+        "bias": record.bias,
         "logit": float(record.logits[record.key]) if record.visible else None,
         "denominator": float(record.exponentials.sum()),
         "shift": record.shift,

@@ -48,17 +48,19 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunDirectory:
-    """A run's own directory. `begin` writes run.json as running, `complete` as complete."""
+    """A run's own directory, and its run.json, which says how the run is getting on."""
 
     path: Path
     manifest: Mapping[str, object]
     started: str
+    #: whether everything has been written
+    done: bool = False
 
     @classmethod
-    def begin(cls, command: str, out: Path | None, manifest: Mapping[str, object]) -> "RunDirectory":
-        """Make the directory, and say in run.json what is about to run.
+    def make(cls, command: str, out: Path | None, manifest: Mapping[str, object]) -> "RunDirectory":
+        """Make the directory. There is no run.json yet.
 
         Args:
             command: the first part of a default directory's name.
@@ -67,24 +69,28 @@ class RunDirectory:
 
         Raises:
             UsageError: `out` is a file, or a directory that is not empty.
-            WriteError: the directory could not be made or written to.
+            WriteError: the directory could not be made.
         """
         path = named_directory(out) if out is not None else fresh_directory(Path("outputs"), command)
-        run = cls(path, manifest, _now())
-        run._say("running")
-        return run
+        return cls(path, manifest, _now())
 
     def write(self, name: str, data: bytes) -> None:
         """Write one of the run's files."""
         write_whole(self.path / name, data)
 
+    def running(self) -> None:
+        """Say in run.json what is about to run."""
+        self._say("running")
+
     def complete(self) -> None:
         """Say in run.json that everything was written."""
         self._say("complete", finished=_now())
+        self.done = True
 
     def interrupted(self) -> None:
-        """Say in run.json that the run ended before it was done."""
-        self._say("interrupted", finished=_now())
+        """Say in run.json that the run ended before it was done, unless it was."""
+        if not self.done:
+            self._say("interrupted", finished=_now())
 
     def _say(self, status: str, finished: str | None = None) -> None:
         times = {"started": self.started, "finished": finished}

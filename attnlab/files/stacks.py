@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from attnlab.errors import InputError, MemoryRefused
-from attnlab.files.config import Config, load_config
+from attnlab.files.config import Config, RandomInput, load_config
 from attnlab.files.embeddings import Embeddings, read_embeddings, read_tensors
 from attnlab.files.opening import listed, sha256, shown
 from attnlab.maths.architecture import Initialisation
@@ -190,12 +190,10 @@ def run_bytes(config: Config, n: int) -> int:
 def load_input(config: Config, *, max_bytes: int) -> Embeddings:
     """The embeddings that a configuration names, or those that its seed draws (sha256 then empty)."""
     source = config.input
-    if source.random is not None:
-        n, d = source.random.n, config.block.d_model
-        drawn = random_input(n, d, seed=source.random.seed, dtype=float_dtype(config.dtype))
-        return Embeddings(drawn, (), "")
     if source.file is None:
-        raise InputError(f"{config.name}: no input; expected input.random or input.file")
+        random = source.random or RandomInput()
+        dtype = float_dtype(config.dtype)
+        return Embeddings(random_input(random.n, config.block.d_model, seed=random.seed, dtype=dtype), (), "")
     return read_embeddings(
         source.file,
         tokens=source.tokens,

@@ -137,13 +137,25 @@ def checked_scale(scale: float | None, d: int, working: np.dtype[Any]) -> float:
     """1/√d, or the number given, which the dtype computed in must be able to hold."""
     if scale is None:
         return 1 / math.sqrt(d)
-    if not abs(scale) <= float(np.finfo(working).max):
+    given = number_or_nan(scale)
+    if not abs(given) <= float(np.finfo(working).max):
         raise ShapeError(f"scale: {scale}; expected a number that is finite in {working}, or None for 1/√d")
-    return float(scale)
+    return given
 
 
 def checked_softcap(softcap: float | None, working: np.dtype[Any]) -> float | None:
     """None, or the positive number given, which the dtype computed in must be able to hold."""
-    if softcap is not None and not float(np.finfo(working).tiny) <= softcap <= float(np.finfo(working).max):
+    if softcap is None:
+        return None
+    given = number_or_nan(softcap)
+    if not float(np.finfo(working).tiny) <= given <= float(np.finfo(working).max):
         raise ShapeError(f"softcap: {softcap}; expected a number above 0 that is finite in {working}, or None")
-    return softcap
+    return given
+
+
+def number_or_nan(setting: Any) -> float:
+    """A setting as a Python float, NaN when it is no number: a NumPy scalar would meet the limits in its own dtype."""
+    try:
+        return math.nan if isinstance(setting, str) else float(setting)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan

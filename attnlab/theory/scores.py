@@ -24,14 +24,17 @@ class ScorePrediction(NamedTuple):
     standard_error: float | None
 
 
-def through_norm(w: Array, b: Array | None, gain: Array, bias: Array | None, *, centred: bool) -> tuple[Array, Array]:
+def through_norm(
+    w: Array, b: Array | None, gain: Array, bias: Array | None, *, centred: bool, eps: float
+) -> tuple[Array, Array]:
     """Weights (d, d_k) and bias (d_k,) that give on x ~ N(0, I) the moments that `w`, `b` give on its norm.
 
     A LayerNorm of normal numbers is uniform on the sphere of radius √d in the hyperplane Σ = 0, so its covariance is
-    d/(d − 1)·(I − 11ᵀ/d); an RMSNorm's is I. (eps is left out; fourth moments are those of the normal to O(1/d).)
+    d/(d − 1)·(I − 11ᵀ/d); an RMSNorm's is I. An eps divides both by 1 + eps, to O(1/d), the variance of x being 1.
+    Fourth moments are those of the sphere: see `score_prediction`.
     """
     d = w.shape[0]
-    wide = gain.astype(np.float64)[:, None] * w.astype(np.float64)
+    wide = gain.astype(np.float64)[:, None] * w.astype(np.float64) / math.sqrt(1 + eps)
     offset = np.zeros(w.shape[1]) if b is None else b.astype(np.float64)
     if bias is not None:
         offset = offset + bias.astype(np.float64) @ w.astype(np.float64)
@@ -41,7 +44,7 @@ def through_norm(w: Array, b: Array | None, gain: Array, bias: Array | None, *, 
 
 
 def score_prediction(
-    w_q: Array, w_k: Array, b_q: Array | None, b_k: Array | None, *, scale: float, n: int
+    w_q: Array, w_k: Array, b_q: Array | None, b_k: Array | None, *, scale: float, n: int, sphere: int | None = None
 ) -> ScorePrediction:
     """Mean, variance and its standard error of the n² scores of n independent tokens x ~ N(0, I_d).
 
@@ -52,20 +55,19 @@ def score_prediction(
         w_q, w_k: (d, d_k). b_q, b_k: (d_k,) or None.
         scale: multiplies q·k.
         n: tokens, 1 or more.
+        sphere: D, when the tokens are uniform on the sphere of radius √D in D of the d dimensions, as after a norm.
+            Their length is fixed, so the trace of M adds nothing to how xᵀMx varies. None = normal tokens.
 
-    Source: derived here, from the moments of a normal vector (Isserlis 1918).
+    Source: derived here, from the moments of a normal vector (Isserlis 1918); on the sphere the variance is exact, and
+    its error that of the normal with traceless quadratic forms, to O(1/D).
     """
     q, k = in_their_span(w_q, w_k)
     nothing = np.zeros(q.shape[1])
     b_q, b_k = (nothing if b is None else b.astype(np.float64) for b in (b_q, b_k))
     form = _Form(m=scale * q @ k.T, a=scale * q @ b_k, g=scale * k @ b_q)
     trace = float(np.trace(form.m))
-    linear = form.a @ form.a + form.g @ form.g
-    variance = _inner(form.m, form.m) * (1 - 1 / n**2) + (1 - 1 / n) * (
-        linear + (_inner(form.m, form.m.T) + trace**2) / n
-    )
-    error = math.sqrt(max(_error_variance(form, n), 0.0)) if n > 1 else None
-    return ScorePrediction(scale * float(b_q @ b_k) + trace / n, float(variance), error)
+    error = math.sqrt(max(_error_variance(form, n, sphere), 0.0)) if n > 1 else None
+    return ScorePrediction(scale * float(b_q @ b_k) + trace / n, _variance(form, n, sphere), error)
 
 
 def in_their_span(w_q: Array, w_k: Array) -> tuple[Array, Array]:
@@ -87,13 +89,49 @@ def _inner(one: Array, other: Array) -> float:
     return float(np.sum(one * other))
 
 
-def _error_variance(form: _Form, n: int) -> float:
+class _Symmetric(NamedTuple):
+    """A symmetric matrix: a block on the common span, and so many further dimensions with one number on each."""
+
+    block: Array
+    number: float = 0.0
+    further: int = 0
+
+    def times(self, other: "_Symmetric") -> "_Symmetric":
+        return _Symmetric(self.block @ other.block, self.number * other.number, self.further)
+
+    def trace(self) -> float:
+        return float(np.trace(self.block)) + self.further * self.number
+
+
+def _varying(block: Array, sphere: int | None) -> _Symmetric:
+    """What of a quadratic form varies from token to token: all of it, or on the sphere its traceless part.
+
+    The span may have a dimension more than the sphere, across its hyperplane: `further` is then −1 and takes it off.
+    """
+    if sphere is None:
+        return _Symmetric(block)
+    average = float(np.trace(block)) / sphere
+    return _Symmetric(block - average * np.eye(len(block)), -average, sphere - len(block))
+
+
+def _variance(form: _Form, n: int, sphere: int | None) -> float:
+    """E of the variance of all n² scores: E of their mean square less E of their squared mean."""
+    m, a, g = form
+    f, m2, t2 = _inner(m, m), _inner(m, m.T), float(np.trace(m)) ** 2
+    itself = (f + m2 + t2) * (1 if sphere is None else sphere / (sphere + 2))  # E (xᵀMx)²
+    diagonal = itself + float((a + g) @ (a + g))
+    square = (diagonal + (n - 1) * (f + float(a @ a + g @ g))) / n
+    squared_mean = (itself + (n - 1) * (t2 + f + m2)) / n**3 + float((a + g) @ (a + g)) / n
+    return square - squared_mean
+
+
+def _error_variance(form: _Form, n: int, sphere: int | None) -> float:
     """Var of (1/n²) Σ_ij (s_ij − μ)², μ = tr M/n, by Hoeffding: what each token explains, and what pairs add.
 
     That the mean is the sample's own and not μ is left out: it makes the error at most 11 % too large at n = 5.
     """
     mu = float(np.trace(form.m)) / n
-    return (n * (n - 1) / 2 * _of_pairs(form, mu) + n * _of_tokens(form, mu, n)) / n**4
+    return (n * (n - 1) / 2 * _of_pairs(form, mu) + n * _of_tokens(form, mu, n, sphere)) / n**4
 
 
 def _of_pairs(form: _Form, mu: float) -> float:
@@ -109,20 +147,21 @@ def _of_pairs(form: _Form, mu: float) -> float:
     return float(two_two + 8 * two_one + one_one)
 
 
-def _of_tokens(form: _Form, mu: float, n: int) -> float:
+def _of_tokens(form: _Form, mu: float, n: int, sphere: int | None) -> float:
     """Var over x of (n − 1) E[(s_12 − μ)² + (s_21 − μ)² | x_1 = x] + (s(x, x) − μ)².
 
     The first is, up to a constant, xᵀBx + lᵀx; s(x, x) is its mean plus e = xᵀCx − tr C + bᵀx. The rest is cumulants.
     """
     m, a, g = form
-    b, c = a + g, (m + m.T) / 2
-    quadratic = m @ m.T + m.T @ m + np.outer(a, a) + np.outer(g, g)
+    b, c = a + g, _varying((m + m.T) / 2, sphere)
+    quadratic = _varying(m @ m.T + m.T @ m + np.outer(a, a) + np.outer(g, g), sphere)
     linear = 2 * (m @ g + m.T @ a) - 2 * mu * b
-    c_b, c_c = c @ b, c @ c
-    of_others = 2 * _inner(quadratic, quadratic) + linear @ linear
-    with_e = 2 * _inner(quadratic, c) + linear @ b
-    with_e2 = 8 * _inner(quadratic, c_c) + 2 * (b @ quadratic @ b) + 4 * (linear @ c_b)
-    k2, k3, k4 = 2 * _inner(c, c) + b @ b, 8 * _inner(c_c, c) + 6 * (b @ c_b), 48 * (_inner(c_c, c_c) + c_b @ c_b)
+    c_b, c_c = c.block @ b, c.times(c)
+    of_others = 2 * quadratic.times(quadratic).trace() + linear @ linear
+    with_e = 2 * quadratic.times(c).trace() + linear @ b
+    with_e2 = 8 * quadratic.times(c_c).trace() + 2 * (b @ quadratic.block @ b) + 4 * (linear @ c_b)
+    k2, k3 = 2 * c_c.trace() + b @ b, 8 * c_c.times(c).trace() + 6 * (b @ c_b)
+    k4 = 48 * (c_c.times(c_c).trace() + c_b @ c_b)
     above = float(np.trace(m)) - mu
     of_itself = k4 + 2 * k2**2 + 4 * above * k3 + 4 * above**2 * k2
     return float((n - 1) ** 2 * of_others + 2 * (n - 1) * (with_e2 + 2 * above * with_e) + of_itself)
