@@ -101,7 +101,7 @@ def skipping_block(spec: Any, weights: Any, x: Array) -> LayerTrace:
 
 def sigmoid(s: Array) -> Array:
     """Weights that a shift of all scores changes."""
-    return np.asarray(1 / (1 + np.exp(-s)))
+    return np.asarray((1 + np.tanh(s / 2)) / 2)
 
 
 def hot(s: Array) -> Array:
@@ -118,7 +118,7 @@ WRONG: dict[str, dict[str, tuple[Laws, str]]] = {
         "a softmax over the queries": (Laws(attention=attention_over(QUERIES)), "refuted"),
         "values that are the inputs": (
             Laws(linear=lambda x, w, b: x if x.shape[-1] == w.shape[-1] else linear(x, w, b)),
-            "holds",
+            "refuted",
         ),
     },
     "theorem-1": {

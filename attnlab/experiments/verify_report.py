@@ -10,7 +10,7 @@ from attnlab.records import Cell, Finding, Part, Report, Table
 from attnlab.show.numbers import number
 
 #: Characters of a line in the columns measured, expected and on; and of what was tried.
-MEASURED, EXPECTED, ON, WHAT = 33, 10, 11, 42
+MEASURED, EXPECTED, ON, WHAT = 32, 10, 11, 42
 #: The claim that the last line names, if it is there and nothing else is.
 MOST_TELLING = "corollary-4"
 #: Verdicts, and how one and several claims are said to have got them.

@@ -116,6 +116,9 @@ def with_one_changed(setting: Setting, rng: np.random.Generator) -> dict[str, fl
         "W_V: the outputs move by": distance(before.output, told.output),
         "W_Q: the weights move by": distance(before.weights, asked.weights),
         "W_K: the weights move by": distance(before.weights, offered.weights),
+        "W_K: outputs differ from the new weights on the old values by": largest_apart(
+            offered.weights @ v, offered.output
+        ),
     } | one_token_changed(laws, (q, k, v), rng, before)
 
 
@@ -145,7 +148,7 @@ def one_token_changed(
 def three_roles(setting: Setting) -> Evidence:
     """Theorem 3."""
     found = [with_one_changed(setting, rng) for rng in setting.rounds(2)]
-    stays = ("W_V: the weights", "one query: the other", "one key: the odds", "one value:")
+    stays = ("W_V: the weights", "W_K: outputs", "one query: the other", "one key: the odds", "one value:")
     trials = []
     for what in found[0]:
         values = [one[what] for one in found]

@@ -1,7 +1,7 @@
 """Corollary 1: an output is no longer than the longest value, since it lies in the hull of the values."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -131,34 +131,40 @@ def norm_bound(setting: Setting) -> Evidence:
         unit="rows",
         finding=f"In {rows:,} rows, {empty:,} of which see no key, no output is longer than the longest value by more "
         f"than {number(max(excess, 0.0))} of it; ordinary ones have {number(ordinary.tightness)} of its length.",
-        trials=(
-            Trial(what="‖o‖ ÷ Σ α‖v‖ and Σ α‖v‖ ÷ max‖v‖: the largest, less 1", value=excess, high=bound),
-            Trial(
-                what="u·o beyond the values' u·v, ÷ ‖u‖ max‖v‖, for random u",
-                value=max(one.outside for one in found),
-                high=bound,
-            ),
-            Trial(
-                what="rows that see no key, or only values of 0: the largest ‖o‖",
-                value=max(one.nothing for one in found),
-                high=0.0,
-            ),
-            Trial(
-                what=f"points pushed out by {PUSH:.0%} of the width: share that this catches",
-                value=min(one.caught for one in found),
-                low=1.0,
-            ),
-            Trial(what="of these the length alone lets pass, ordinary rows", value=1 - ordinary.caught_by_length),
-            Trial(what="‖o‖ ÷ max‖v‖, ordinary rows, on average", value=ordinary.tightness),
-            Trial(what="‖o‖ ÷ max‖v‖, the largest", value=max(one.tightest for one in found), low=1 - bound),
-            Trial(
-                what="after a random W_O, the largest ‖o W_O‖ ÷ max‖v‖",
-                value=max(one.projected for one in found),
-                low=1.1,
-            ),
-            Trial(what="with a bias b of length 4, the largest ‖o + b‖ ÷ max‖v‖", value=ordinary.shifted, low=1.1),
-            Trial(what=f"weights of ½ each, {N} equal values: ‖o‖ ÷ max‖v‖", value=half_weights(), low=1.1),
+        trials=hull_trials(found, excess, bound),
+    )
+
+
+def hull_trials(found: Sequence[Lengths], excess: float, bound: float) -> tuple[Trial, ...]:
+    """What Corollary 1 is judged by."""
+    ordinary = found[0]
+    return (
+        Trial(what="‖o‖ ÷ Σ α‖v‖ and Σ α‖v‖ ÷ max‖v‖: the largest, less 1", value=excess, high=bound),
+        Trial(
+            what="u·o beyond the values' u·v, ÷ ‖u‖ max‖v‖, for random u",
+            value=max(one.outside for one in found),
+            high=bound,
         ),
+        Trial(
+            what="rows that see no key, or only values of 0: the largest ‖o‖",
+            value=max(one.nothing for one in found),
+            high=0.0,
+        ),
+        Trial(
+            what=f"points pushed out by {PUSH:.0%} of the width: share that this catches",
+            value=min(one.caught for one in found),
+            low=1.0,
+        ),
+        Trial(what="of these the length alone lets pass, ordinary rows", value=1 - ordinary.caught_by_length),
+        Trial(what="‖o‖ ÷ max‖v‖, ordinary rows, on average", value=ordinary.tightness),
+        Trial(what="‖o‖ ÷ max‖v‖, the largest", value=max(one.tightest for one in found), low=1 - bound),
+        Trial(
+            what="after a random W_O, the largest ‖o W_O‖ ÷ max‖v‖",
+            value=max(one.projected for one in found),
+            low=1.1,
+        ),
+        Trial(what="with a bias b of length 4, the largest ‖o + b‖ ÷ max‖v‖", value=ordinary.shifted, low=1.1),
+        Trial(what=f"weights of ½ each, {N} equal values: ‖o‖ ÷ max‖v‖", value=half_weights(), low=1.1),
     )
 
 

@@ -118,27 +118,32 @@ def four_steps(setting: Setting) -> Evidence:
         unit="rows",
         finding=f"Token by token and in one matrix the weights agree to {number(weights)} of what rounding may do; the "
         f"matrix form takes {counts[0]} calls for {LENGTHS[0]} tokens and {counts[-1]} for {LENGTHS[-1]}.",
-        trials=(
-            Trial(what="ln p off the token-by-token ln P, ÷ 16 eps (1 + ‖q‖‖k‖/√d_k)", value=weights, high=1.0),
-            Trial(what="outputs off the token-by-token ones, ÷ their bound", value=outputs, high=1.0),
-            Trial(
-                what=f"calls in a row, {LENGTHS[-1]} tokens less {LENGTHS[0]}, matrix form", value=float(more), high=0.0
-            ),
-            Trial(
-                what=f"calls in a row, {LENGTHS[1]} tokens, token by token (so the count can see them)",
-                value=float(alone),
-                low=float(LENGTHS[1] ** 2),
-            ),
-            Trial(
-                what=f"speed, N = {TIMED_N:,}: one matrix ÷ query by query",
-                value=ratios[0],
-                clocked=True,
-            ),
-            Trial(
-                what=f"speed, N = {TIMED_N:,}: {usable_cores()} threads ÷ one",
-                value=ratios[1],
-                clocked=True,
-            ),
+        trials=step_trials(weights, outputs, more, alone, ratios),
+    )
+
+
+def step_trials(
+    weights: float, outputs: float, more: int, alone: int, ratios: tuple[float, float]
+) -> tuple[Trial, ...]:
+    """What Theorem 7 is judged by, and the speeds beside it."""
+    return (
+        Trial(what="ln p off the token-by-token ln P, ÷ 16 eps (1 + ‖q‖‖k‖/√d_k)", value=weights, high=1.0),
+        Trial(what="outputs off the token-by-token ones, ÷ their bound", value=outputs, high=1.0),
+        Trial(what=f"calls in a row, {LENGTHS[-1]} tokens less {LENGTHS[0]}, matrix form", value=float(more), high=0.0),
+        Trial(
+            what=f"calls in a row, {LENGTHS[1]} tokens, token by token (so the count can see them)",
+            value=float(alone),
+            low=float(LENGTHS[1] ** 2),
+        ),
+        Trial(
+            what=f"speed, N = {TIMED_N:,}: one matrix ÷ query by query",
+            value=ratios[0],
+            clocked=True,
+        ),
+        Trial(
+            what=f"speed, N = {TIMED_N:,}: {usable_cores()} threads ÷ one",
+            value=ratios[1],
+            clocked=True,
         ),
     )
 

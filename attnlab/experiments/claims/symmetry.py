@@ -1,6 +1,7 @@
 """Lemma 4: what makes attention asymmetric."""
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -81,9 +82,6 @@ def asymmetry(setting: Setting) -> Evidence:
         least = min(least, float(np.median(skew_share(scores_of(laws, x, w_q, w_k)))))
         shares.add(scores_of(laws, np.eye(D), w_q, w_k) * math.sqrt(D_K))  # of the unit vectors: M itself
     weights, exact = by_hand(laws)
-    skew, error = shares.skew_part()
-    expected = (1 - 1 / D) / 2
-    off = max(abs(weights[i][j] - exact[i][j]) for i in range(3) for j in range(3))
     here, back = (entry.limit_denominator(99) for entry in (Fraction(weights[0, 2]), Fraction(weights[2, 0])))
     return Evidence(
         measured=f"α_13 = {here}, α_31 = {back}",
@@ -92,34 +90,38 @@ def asymmetry(setting: Setting) -> Evidence:
         unit="matrices",
         finding=f"With W_Q = W_K = 1 the first token gives the third {here} and gets {back} back; and with W_K = 2 W_Q "
         f"scores are symmetric to {number(tied)}, though the matrices differ.",
-        trials=(
-            Trial(what="M ≠ Mᵀ: skew share of the scores, the median", value=least, low=MUCH),
-            Trial(
-                what=f"skew share of M = W_Q W_Kᵀ, d = {D}: standard errors from √((1 − 1/d)/2) = "
-                f"{math.sqrt(expected):.3f}",
-                value=standard_errors_away(skew, expected, error),
-                high=MOST_ERRORS,
-            ),
-            Trial(what="the same share as measured", value=math.sqrt(skew)),
-            Trial(what="its symmetric share, √((1 + 1/d)/2) in theory", value=math.sqrt(1 - skew)),
-            Trial(
-                what="W_Q = W_K: weights differ from the fractions by",
-                value=float(off),
-                high=NOTHING,
-                counter=True,
-            ),
-            Trial(
-                what=f"W_Q = W_K: abs(α_13 − α_31), {abs(exact[0][2] - exact[2][0])} in theory",
-                value=float(abs(weights[0, 2] - weights[2, 0])),
-                low=MUCH,
-                counter=True,
-            ),
-            Trial(
-                what="W_K = 2 W_Q, or W_Q S, S = Sᵀ: skew share of the scores",
-                value=tied,
-                high=NOTHING,
-                counter=True,
-            ),
+        trials=skew_trials(shares, least, tied) + hand_trials(weights, exact),
+    )
+
+
+def skew_trials(shares: "_Shares", least: float, tied: float) -> tuple[Trial, ...]:
+    """What Lemma 4 is judged by, of random matrices."""
+    skew, error = shares.skew_part()
+    expected = (1 - 1 / D) / 2
+    law = f"standard errors from √((1 − 1/d)/2) = {math.sqrt(expected):.3f}"
+    return (
+        Trial(what="M ≠ Mᵀ: skew share of the scores, the median", value=least, low=MUCH),
+        Trial(
+            what=f"skew share of M = W_Q W_Kᵀ, d = {D}: {law}",
+            value=standard_errors_away(skew, expected, error),
+            high=MOST_ERRORS,
+        ),
+        Trial(what="the same share as measured", value=math.sqrt(skew)),
+        Trial(what="its symmetric share, √((1 + 1/d)/2) in theory", value=math.sqrt(1 - skew)),
+        Trial(what="W_K = 2 W_Q, or W_Q S, S = Sᵀ: skew share of the scores", value=tied, high=NOTHING, counter=True),
+    )
+
+
+def hand_trials(weights: Array, exact: Sequence[Sequence[Fraction]]) -> tuple[Trial, ...]:
+    """What it is judged by, of three tokens worked out in fractions."""
+    off = max(abs(weights[i][j] - exact[i][j]) for i in range(3) for j in range(3))
+    return (
+        Trial(what="W_Q = W_K: weights differ from the fractions by", value=float(off), high=NOTHING, counter=True),
+        Trial(
+            what=f"W_Q = W_K: abs(α_13 − α_31), {abs(exact[0][2] - exact[2][0])} in theory",
+            value=float(abs(weights[0, 2] - weights[2, 0])),
+            low=MUCH,
+            counter=True,
         ),
     )
 

@@ -97,8 +97,6 @@ def lookup(setting: Setting) -> Evidence:
         equal = min(equal, nearest_found(laws, q, k / np.linalg.norm(k, axis=-1, keepdims=True)))
         gone = max(gone, zeros(q, k, laws))
         unequal, itself = max(unequal, nearest_found(laws, q, k)), max(itself, nearest_found(laws, k, k))
-    sharpest = [reached(laws, beta) for beta in (1.0, 8.0)]
-    gap = vanishing_gap(laws)
     return Evidence(
         measured=worst.rest,
         bound=1.0,
@@ -108,29 +106,36 @@ def lookup(setting: Setting) -> Evidence:
         finding=f"In {worst.rows:,} rows the weight on other keys is never more than {number(worst.rest)} of r/(1 + "
         f"r), and from βΔ = {HARD:g} on, in {worst.hard_rows:,} rows, the output is the best key's value within "
         f"{number(worst.hard)} of the values' spread.",
-        trials=(
-            Trial(what="share of rows whose heaviest key has the largest q·k", value=worst.retrieved, low=1.0),
-            Trial(what="(1 − p_max) ÷ r/(1 + r), the largest", value=worst.rest, high=1 + ROUNDING),
-            Trial(
-                what="the same where all others tie: it is reached",
-                value=min(sharpest),
-                low=1 - ROUNDING,
-                high=1 + ROUNDING,
-            ),
-            Trial(what="‖o − v*‖ ÷ max‖v_j − v*‖, less 1 − p_max", value=worst.distance, high=ROUNDING),
-            Trial(what=f"‖o − v*‖ ÷ max‖v_j − v*‖ from βΔ = {HARD:g} on", value=worst.hard, high=ROUNDING),
-            Trial(what=f"a tie at β = {TIE_BETA:,.0f}: weights differ from ½ by", value=tie(laws), high=ROUNDING),
-            Trial(what="keys of equal length: the heaviest is the nearest", value=equal, low=1.0),
-            Trial(what="keys of any length: the heaviest is the nearest", value=unequal, high=0.95),
-            Trial(what="keys as queries: a key finds itself", value=itself, high=0.99),
-            Trial(
-                what="float32: the largest gap that leaves a weight above 0",
-                value=gap,
-                low=math.floor(FLOAT32_GAP) - 1,
-                high=FLOAT32_GAP,
-            ),
-            Trial(what=f"float32, β = {BETAS[-1]:,.0f}: share of weights that are exactly 0", value=gone),
+        trials=lookup_trials(laws, worst) + nearest_trials(equal, unequal, itself, gone),
+    )
+
+
+def lookup_trials(laws: Laws, worst: "_Worst") -> tuple[Trial, ...]:
+    """What Lemma 2 is judged by: the bounds, ties, and what float32 can hold."""
+    sharpest = min(reached(laws, beta) for beta in (1.0, 8.0))
+    return (
+        Trial(what="share of rows whose heaviest key has the largest q·k", value=worst.retrieved, low=1.0),
+        Trial(what="(1 − p_max) ÷ r/(1 + r), the largest", value=worst.rest, high=1 + ROUNDING),
+        Trial(what="the same where all others tie: it is reached", value=sharpest, low=1 - ROUNDING, high=1 + ROUNDING),
+        Trial(what="‖o − v*‖ ÷ max‖v_j − v*‖, less 1 − p_max", value=worst.distance, high=ROUNDING),
+        Trial(what=f"‖o − v*‖ ÷ max‖v_j − v*‖ from βΔ = {HARD:g} on", value=worst.hard, high=ROUNDING),
+        Trial(what=f"a tie at β = {TIE_BETA:,.0f}: weights differ from ½ by", value=tie(laws), high=ROUNDING),
+        Trial(
+            what="float32: the largest gap that leaves a weight above 0",
+            value=vanishing_gap(laws),
+            low=math.floor(FLOAT32_GAP) - 1,
+            high=FLOAT32_GAP,
         ),
+    )
+
+
+def nearest_trials(equal: float, unequal: float, itself: float, gone: float) -> tuple[Trial, ...]:
+    """What it is judged by: when the heaviest key is the nearest one, and how many weights are left."""
+    return (
+        Trial(what="keys of equal length: the heaviest is the nearest", value=equal, low=1.0),
+        Trial(what="keys of any length: the heaviest is the nearest", value=unequal, high=0.95),
+        Trial(what="keys as queries: a key finds itself", value=itself, high=0.99),
+        Trial(what=f"float32, β = {BETAS[-1]:,.0f}: share of weights that are exactly 0", value=gone),
     )
 
 

@@ -1,0 +1,234 @@
+"""All claims in one run: what is counted, what a person sees of it, and what a program gets."""
+
+import io
+import time
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import pytest
+
+from attnlab.errors import UsageError
+from attnlab.experiments.claims.claim import Evidence, Trial
+from attnlab.experiments.claims.laws import Laws
+from attnlab.experiments.claims.registry import CLAIMS, claims_named
+from attnlab.experiments.verify import VerifyConfig, VerifyRecord, run, steps
+from attnlab.experiments.verify_report import csv_table, document, expected, limits, report
+from attnlab.files.documents import csv_bytes, json_bytes
+from attnlab.records import Report
+from attnlab.show.terminal import console, render
+from tests.wrong_laws import WRONG
+
+QUICK = ("lemma-1", "lemma-4", "theorem-5")
+#: Seconds of work on one core; 3 measured.
+MOST_SECONDS = 20.0
+
+
+@lru_cache
+def everything() -> VerifyRecord:
+    return run(VerifyConfig())
+
+
+def shown(made: Report, width: int = 80) -> list[str]:
+    stream = io.StringIO()
+    render(made, console(stream=stream, colour=False, width=width))
+    return stream.getvalue().splitlines()
+
+
+def told(made: Report) -> str:
+    """The text with its lines joined."""
+    return " ".join(" ".join(shown(made)).split())
+
+
+def test_all_claims_are_as_expected_within_twenty_seconds() -> None:
+    started = time.process_time()
+    record = run(VerifyConfig(seed=7))
+    assert time.process_time() - started < MOST_SECONDS
+    assert record.as_expected
+    assert [one.claim for one in record.tried] == [*CLAIMS]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
+    config = VerifyConfig(claims=QUICK, seed=3)
+    first, again, other = (run(one) for one in (config, config, replace(config, seed=4)))
+    assert json_bytes(document(first)) == json_bytes(document(again)) != json_bytes(document(other))
+    assert csv_bytes(*csv_table(first)) == csv_bytes(*csv_table(again)) != csv_bytes(*csv_table(other))
+
+
+def test_a_claim_tried_alone_gives_the_numbers_that_it_gives_among_the_others() -> None:
+    (alone,) = run(VerifyConfig(claims=["lemma-2"])).tried
+    (among,) = [one for one in everything().tried if one.claim.id == "lemma-2"]
+    assert alone == among
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_every_step_is_told(samples: int) -> None:
+    config, told_steps = VerifyConfig(claims=QUICK, samples=samples), []
+    run(config, advance=lambda: told_steps.append(1))
+    assert len(told_steps) == steps(config) == 3 * samples
+
+
+@pytest.mark.parametrize("samples", [0, -1])
+def test_fewer_than_the_usual_samples_are_refused(samples: int) -> None:
+    config = VerifyConfig(samples=samples)
+    for refuse in (run, steps):
+        with pytest.raises(UsageError, match=f"^--samples {samples}; expected 1 or more: how many times the usual"):
+            refuse(config)
+
+
+class TestNames:
+    def test_none_means_all(self) -> None:
+        assert claims_named([]) == [*CLAIMS]
+
+    def test_the_order_asked_for_and_each_once(self) -> None:
+        found = claims_named(["lemma-6", "Lemma 1", "LEMMA_6"])
+        assert [claim.id for claim in found] == ["lemma-6", "lemma-1"]
+
+    @pytest.mark.parametrize(
+        ("given", "meant"), [("lema-4", "lemma-4"), ("theorem", "theorem-1"), ("corolary_4", "corollary-4")]
+    )
+    def test_an_unknown_claim_is_told_the_nearest(self, given: str, meant: str) -> None:
+        with pytest.raises(UsageError, match=f'^{given!r}: no such claim; did you mean "{meant.partition("-")[0]}-'):
+            claims_named([given])
+
+    def test_all_claims_are_named_where_none_is_near(self) -> None:
+        with pytest.raises(UsageError, match=r"^'xyz': no such claim \(there are lemma-1, .*, corollary-4\)$"):
+            claims_named(["xyz"])
+
+
+class TestReport:
+    def test_the_table_fits_and_says_what_remains(self) -> None:
+        lines = shown(report(everything()))
+        assert max(map(len, lines)) <= 80
+        text = told(report(everything()))
+        for one in everything().tried:
+            assert f" {one.claim.id} {one.verdict} " in text
+            corrected = one.verdict != "holds"
+            assert (f"→ {' '.join(one.claim.remains.split()[:4])}" in text) is corrected
+
+    def test_the_last_lines_count_and_point_on(self) -> None:
+        *_, counted, pointed = shown(report(everything()))
+        assert counted == "13 claims: 8 hold, 4 are corrected, 1 is refuted."
+        assert pointed == "`attnlab verify corollary-4 --explain` says why."
+
+    @pytest.mark.parametrize(
+        ("claims", "counted", "named"),
+        [
+            (["lemma-4"], "1 claim: 1 is corrected.", "lemma-4"),
+            (["lemma-1", "theorem-5"], "2 claims: 1 holds, 1 is corrected.", "theorem-5"),
+        ],
+    )
+    def test_fewer_claims(self, claims: list[str], counted: str, named: str) -> None:
+        lines = shown(report(run(VerifyConfig(claims=claims))))
+        assert lines[-2:] == [counted, f"`attnlab verify {named} --explain` says why."]
+
+    def test_the_heading_says_seed_and_samples(self) -> None:
+        record = run(VerifyConfig(claims=["theorem-5"], seed=5, samples=2))
+        assert report(record).heading == "theorem-5 · seed 5 · 2 × the usual samples"
+        assert report(everything()).heading == "13 claims of the course · seed 0"
+
+    def test_a_surprise_comes_first_with_what_was_not_shown(self) -> None:
+        laws, _ = WRONG["lemma-1"]["a softmax over the queries"]
+        record = run(VerifyConfig(claims=["lemma-1", "theorem-5"]), laws=laws)
+        assert not record.as_expected
+        text = told(report(record))
+        assert text.startswith(
+            "2 claims of the course · seed 0 lemma-1: refuted; expected: corrected. Not shown: row sums: "
+        )
+
+    @pytest.mark.parametrize("claim", [claim.id for claim in CLAIMS])
+    def test_an_explanation_is_whole_and_fits(self, claim: str) -> None:
+        (one,) = [one for one in everything().tried if one.claim.id == claim]
+        made = report(VerifyRecord(config=VerifyConfig(claims=[claim]), tried=[one]), explain=True)
+        assert max(map(len, shown(made))) <= 80
+        text = told(made)
+        words = [one.claim.statement, one.claim.source, one.claim.argument, one.claim.method, one.evidence.finding]
+        for part in (*words, f"What remains: {one.claim.remains}"):
+            assert " ".join(part.split()) in text
+        assert text.startswith(f"{claim}: {one.verdict} · seed 0")
+        assert ("Against its words as they stand" in text) is (one.verdict != "holds")
+        assert "NOT SHOWN" not in text
+
+    def test_an_explanation_of_several_names_each(self) -> None:
+        text = told(report(run(VerifyConfig(claims=["lemma-4", "theorem-5"])), explain=True))
+        assert " lemma-4: corrected “separate" in text
+        assert " theorem-5: holds “the shapes" in text
+
+    def test_what_was_not_shown_stands_out(self) -> None:
+        laws, _ = WRONG["lemma-1"]["a softmax over the queries"]
+        assert "NOT SHOWN" in told(report(run(VerifyConfig(claims=["lemma-1"]), laws=laws), explain=True))
+
+    def test_the_corollary_ends_in_agreement_and_warns_of_the_trap(self) -> None:
+        (one,) = [one for one in everything().tried if one.claim.id == "corollary-4"]
+        text = told(report(VerifyRecord(config=VerifyConfig(), tried=[one]), explain=True))
+        assert text.endswith("growing like √d_k.")
+        assert "Your conclusion stands; the reason is this one" in text
+        assert "A trap: ‖J‖_F is larger unscaled" in text
+
+
+@pytest.mark.parametrize(
+    ("trial", "words"),
+    [
+        (Trial(what="", value=0, high=0.5), "≤ 0.500"),
+        (Trial(what="", value=0, low=3.0), "≥ 3"),
+        (Trial(what="", value=0, low=0.25, high=0.75), "0.250 to 0.750"),
+        (Trial(what="", value=0, low=2.0, high=2.0), "2"),
+    ],
+)
+def test_limits_in_words(trial: Trial, words: str) -> None:
+    assert limits(trial) == words
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [({"expected": 64.0}, "64"), ({"expected": "exp‖s‖"}, "exp‖s‖"), ({"bound": 1.2e-6}, "≤ 1.2e-6"), ({}, "–")],
+)
+def test_the_expected_column(fields: dict[str, Any], words: str) -> None:
+    evidence = Evidence(measured=0.0, in_short="", trials=(), finding="", samples=1, unit="rows", **fields)
+    assert expected(evidence) == words
+
+
+class TestDocument:
+    def test_every_claim_has_the_promised_fields(self) -> None:
+        claims: Any = document(everything())["claims"]
+        promised = {
+            "id",
+            "verdict",
+            "expected_verdict",
+            "statement",
+            "measured",
+            "expected",
+            "bound",
+            "samples",
+            "remains",
+        }
+        assert [claim["id"] for claim in claims] == [claim.id for claim in CLAIMS]
+        for claim in claims:
+            assert promised <= {*claim}
+            assert isinstance(claim["samples"], int)
+            assert isinstance(claim["measured"], float) or claim["id"] == "lemma-4"
+            assert claim["bound"] is None or isinstance(claim["bound"], float)
+            assert claim["checks"]
+
+    def test_a_check_says_what_it_was_held_to(self) -> None:
+        (lemma,) = [one for one in everything().tried if one.claim.id == "lemma-1"]
+        (entry,) = document(VerifyRecord(config=VerifyConfig(), tried=[lemma]))["claims"]  # type: ignore[misc, attr-defined]
+        least, *_, bare = entry["checks"]
+        assert (least["low"], least["high"], least["holds"], least["against"]) == (0.0, None, True, False)
+        assert (bare["low"], bare["against"]) == (0.1, True)
+
+    def test_speeds_are_shown_but_not_kept(self) -> None:
+        (one,) = [one for one in everything().tried if one.claim.id == "theorem-7"]
+        record = VerifyRecord(config=VerifyConfig(), tried=[one])
+        assert "speed" in told(report(record, explain=True))
+        assert b"speed" not in json_bytes(document(record))
+
+    def test_a_row_per_claim(self) -> None:
+        columns, rows = csv_table(everything())
+        assert columns[:3] == ("id", "verdict", "expected_verdict")
+        assert [row[0] for row in rows] == [claim.id for claim in CLAIMS]
+
+
+def test_the_laws_on_trial_are_attnlabs_own_unless_others_are_given() -> None:
+    config = VerifyConfig(claims=["lemma-4"])
+    assert run(config) == run(config, laws=Laws())
