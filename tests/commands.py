@@ -74,9 +74,8 @@ def written(ended: Ended, cwd: Path) -> tuple[Path, set[str]]:
     assert ended.code in (0, 1), ended
     assert ended.err == ""
     folder, _, names = ended.out.splitlines()[-1].removeprefix("Written: ").partition("/ (")
-    figures_expanded = names.removesuffix(")").replace(".png .svg", ".png, *.svg").split(", ")
-    files, previous = set(), ""
-    for name in figures_expanded:
-        files.add(previous.removesuffix("png") + "svg" if name == "*.svg" else name)
-        previous = name
+    files = set()
+    for name in names.removesuffix(")").split(", "):
+        first, *endings = name.split(" ")  # "scores.png .svg .csv"
+        files |= {first, *(first.rpartition(".")[0] + ending for ending in endings)}
     return cwd / folder, files

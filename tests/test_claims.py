@@ -25,7 +25,7 @@ from attnlab.experiments.claims.laws import Laws, dot, softmax_weights
 from attnlab.experiments.claims.registry import CLAIMS
 from attnlab.maths.block import trace_block
 from attnlab.measure.threads import single_threaded_products
-from tests.wrong_laws import WRONG
+from tests.wrong_laws import WRONG, with_a_nan
 
 BY_ID = {claim.id: claim for claim in CLAIMS}
 THEORY = (
@@ -69,6 +69,33 @@ def test_every_claim_has_a_wrong_law() -> None:
 def test_wrong_mathematics_turns_the_verdict(claim: str, name: str) -> None:
     laws, turned = WRONG[claim][name]
     assert verdict(claim, Setting(laws=laws)) == turned != BY_ID[claim].expected_verdict
+
+
+#: The laws that each claim is tried with. Theorem 5 is about shapes, whatever numbers stand in them.
+TRIED_WITH = {
+    "lemma-1": ("linear", "attention"),
+    "theorem-1": ("block", "layer_norm"),
+    "lemma-2": ("attention", "rest_bound"),
+    "corollary-1": ("attention",),
+    "theorem-3": ("linear", "attention"),
+    "lemma-4": ("attention", "linear", "scores"),
+    "theorem-6": ("dot",),
+    "corollary-3": ("linear", "scores"),
+    "lemma-6": ("scores",),
+    "theorem-7": ("attention",),
+    "theorem-8": ("softmax", "jacobian"),
+    "corollary-4": ("softmax", "jacobian", "scores", "query_gradient"),
+}
+
+
+@pytest.mark.parametrize(("claim", "law"), [(claim, law) for claim, laws in TRIED_WITH.items() for law in laws])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_nan_is_never_passed_over(claim: str, law: str) -> None:
+    assert verdict(claim, Setting(laws=with_a_nan(law))) != BY_ID[claim].expected_verdict
+
+
+def test_only_the_shapes_are_tried_without_numbers() -> None:
+    assert {*BY_ID} - {*TRIED_WITH} == {"theorem-5"}
 
 
 def trial(value: float, *, counter: bool = False) -> Trial:

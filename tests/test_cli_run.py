@@ -51,7 +51,7 @@ class TestTheBareCommand:
         assert re.fullmatch(r"run-\d{8}-\d{6}-[0-9a-f]{4}", folder.name)
         assert folder.parent == here / "outputs"
         figures = {f"{name}.{kind}" for name in ("attention", "scores", "steps") for kind in ("png", "svg")}
-        assert files == figures | {"result.json", "result.csv", "run.json"}
+        assert files == figures | {"scores.csv", "steps.csv", "result.json", "result.csv", "run.json"}
         assert {path.name for path in folder.iterdir()} == files
         assert (folder / "attention.png").read_bytes().startswith(b"\x89PNG")
         assert "river" in (folder / "attention.svg").read_text(encoding="utf-8")
@@ -150,6 +150,7 @@ class TestSeed:
         )
         assert set(one) == {
             *("attention.png", "attention.svg", "scores.png", "scores.svg", "steps.png", "steps.svg"),
+            *("scores.csv", "steps.csv"),
             *("result.json", "result.csv", "arrays.npz", "run.json"),
         }
         assert one == again

@@ -200,6 +200,14 @@ class TestStreams:
             "mlp.W_in": 687441,
             "mlp.W_gate": 202710,
             "mlp.W_out": 196351,
+            "variance": 818663,
+            "variance.softmax": 569043,
+            "gradient": 345782,
+            "lookup": 236044,
+            "lookup.horizon": 944962,
+            "depth": 111280,
+            "depth.gradient": 864358,
+            "verify": 328021,
         }
 
 

@@ -112,6 +112,27 @@ def diagonal_jacobian(p: Array) -> Array:
     return np.asarray(p[..., None] * np.eye(p.shape[-1]))
 
 
+def with_a_nan(name: str) -> Laws:
+    """attnlab's own laws, but for a NaN as the last number that the one of that name gives."""
+    right = getattr(Laws(), name)
+
+    def spoilt(*arguments: Any, **settings: Any) -> Any:
+        found = right(*arguments, **settings)
+        if isinstance(found, Attention):
+            return found._replace(output=ending_in_nan(found.output), weights=ending_in_nan(found.weights))
+        if isinstance(found, LayerTrace):
+            return found._replace(output=ending_in_nan(found.output))
+        return ending_in_nan(found)
+
+    return Laws()._replace(**{name: spoilt})
+
+
+def ending_in_nan(array: Array) -> Array:
+    spoilt = np.array(array)
+    spoilt[(-1,) * spoilt.ndim] = np.nan
+    return spoilt
+
+
 #: claim -> name of what is wrong -> the laws, and the verdict that they lead to
 WRONG: dict[str, dict[str, tuple[Laws, str]]] = {
     "lemma-1": {

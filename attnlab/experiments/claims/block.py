@@ -12,7 +12,9 @@ from attnlab.experiments.claims.claim import (
     Evidence,
     Setting,
     Trial,
+    highest,
     in_need_of_correction,
+    lowest,
     true_as_it_stands,
 )
 from attnlab.experiments.claims.laws import Laws
@@ -93,7 +95,7 @@ def norm_variances(laws: Laws, rng: np.random.Generator) -> tuple[float, float]:
     row = (row - row.mean()) / row.std()
     variances = [float(laws.layer_norm(spread * math.sqrt(EPS) * row[None]).var()) for spread in SPREADS]
     off = [abs(variance - spread**2 / (spread**2 + 1)) for variance, spread in zip(variances, SPREADS, strict=True)]
-    return max(off), abs(1 - variances[SPREADS.index(1.0)])
+    return highest(*off), abs(1 - variances[SPREADS.index(1.0)])
 
 
 def six_steps(setting: Setting) -> Evidence:
@@ -105,12 +107,12 @@ def six_steps(setting: Setting) -> Evidence:
             weights, x = drawn_weights(rng), rng.standard_normal((N, SPEC.d_model))
             trace = laws.block(SPEC, weights, x)
             errors = step_errors(trace, equations(weights, x))
-            steps = {name: max(steps.get(name, 0.0), error) for name, error in errors.items()}
-            right_shapes = min(right_shapes, sum(step.shape == x.shape for step in trace.steps.values()))
+            steps = {name: highest(steps.get(name, 0.0), error) for name, error in errors.items()}
+            right_shapes = lowest(right_shapes, sum(step.shape == x.shape for step in trace.steps.values()))
         off, difference = norm_variances(laws, rng)
-        norm_off, from_one = max(norm_off, off), min(from_one, difference)
+        norm_off, from_one = highest(norm_off, off), lowest(from_one, difference)
         apart, joined = leftover_columns(laws, rng, 1), leftover_columns(laws, rng, HEADS)
-    worst, said = max(steps.values()), refusal()
+    worst, said = highest(*steps.values()), refusal()
     return Evidence(
         measured=worst,
         bound=NOTHING,

@@ -133,6 +133,16 @@ class Claim:
     remains: str
 
 
+def highest(*numbers: float) -> float:
+    """The largest number; NaN if one of them is: Python's max would pass over it."""
+    return float(np.max(numbers))
+
+
+def lowest(*numbers: float) -> float:
+    """The smallest number; NaN if one of them is."""
+    return float(np.min(numbers))
+
+
 def spread_over(values: Sequence[float] | Array) -> tuple[float, float]:
     """The mean of repetitions and its standard error."""
     wide = np.asarray(values, dtype=np.float64)

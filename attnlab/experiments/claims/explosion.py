@@ -11,10 +11,13 @@ from attnlab.experiments.claims.claim import (
     Evidence,
     Setting,
     Trial,
+    highest,
+    lowest,
     spread_over,
     standard_errors_away,
     without_a_core,
 )
+from attnlab.experiments.claims.derivative import spectral_norm
 from attnlab.experiments.claims.laws import Laws
 from attnlab.maths.jacobian import jacobian_frobenius, jacobian_trace, query_gradient_bound
 from attnlab.records import Table
@@ -99,16 +102,16 @@ class Sizes:
         s = rng.standard_normal((SHIFTED, KEYS))
         shifted = s + SHIFT
         before, after = laws.jacobian(laws.softmax(s)), laws.jacobian(laws.softmax(shifted))
-        self.moved = max(self.moved, float(np.abs(after - before).max()))
+        self.moved = highest(self.moved, float(np.abs(after - before).max()))
         grown = np.linalg.norm(shifted, axis=-1) / np.linalg.norm(s, axis=-1)
-        self.grown = min(self.grown, float(np.median(grown)))
+        self.grown = lowest(self.grown, float(np.median(grown)))
         for spread in SPREADS:
             j = laws.jacobian(laws.softmax(spread * rng.standard_normal((SIZED, KEYS))))
-            self.entry = max(self.entry, float(np.abs(j).max()))
-            self.norm = max(self.norm, float(np.abs(np.linalg.eigvalsh(j)).max()))
+            self.entry = highest(self.entry, float(np.abs(j).max()))
+            self.norm = highest(self.norm, spectral_norm(j))
         trace = jacobian_trace(laws.softmax(s))
         r = (KEYS - 1) * np.exp(-math.sqrt(2) * np.linalg.norm(s, axis=-1))
-        self.floor = min(self.floor, float((trace * (1 + r) / r).min()))
+        self.floor = lowest(self.floor, float((trace * (1 + r) / r).min()))
 
 
 def overflows() -> float:
@@ -159,7 +162,7 @@ def against(found: Found, sizes: Sizes) -> list[Trial]:
         Trial(what="s + t·1: J moves by", value=sizes.moved, high=NOTHING, counter=True),
         Trial(
             what=f"scaled: tr J, where e^(‖s‖/√d_k) = {number(law)}",
-            value=max(float(np.mean(found[d_k, True].traces)) for d_k in WIDTHS),
+            value=highest(*(float(np.mean(found[d_k, True].traces)) for d_k in WIDTHS)),
             high=1.0,
             counter=True,
         ),
@@ -184,7 +187,7 @@ def instead(found: Found, sizes: Sizes) -> list[Trial]:
         Trial(what="largest ‖J‖₂, the same rows", value=sizes.norm, high=0.5 * (1 + NOTHING)),
         Trial(
             what="‖∂L/∂q‖ ÷ (c/4) max‖k_a − k_b‖ (max g − min g), the largest",
-            value=max(ratio for one in found.values() for ratio in one.ratios),
+            value=highest(*(ratio for one in found.values() for ratio in one.ratios)),
             high=1 + ROUNDING,
         ),
         Trial(what="99th percentile of ‖∂L/∂q‖ unscaled goes like d_k to the", value=rising, low=ROOT[0], high=ROOT[1]),
@@ -192,7 +195,7 @@ def instead(found: Found, sizes: Sizes) -> list[Trial]:
         Trial(what=f"median of ‖∂L/∂q‖ at d_k = {last:,}, unscaled ÷ scaled", value=faint, high=0.5),
         Trial(
             what="mean tr J, in standard errors from its exact law, the worst",
-            value=max(trace_error(d_k, scaled, one) for (d_k, scaled), one in found.items()),
+            value=highest(*(trace_error(d_k, scaled, one) for (d_k, scaled), one in found.items())),
             high=MOST_ERRORS,
         ),
         Trial(what="tr J ÷ r/(1 + r), r = (N − 1) e^(−√2‖s‖), the least", value=sizes.floor, low=1 - ROUNDING),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnlab.experiments.claims.claim import Claim, Evidence, Setting, Trial, true_as_it_stands
+from attnlab.experiments.claims.claim import Claim, Evidence, Setting, Trial, highest, lowest, true_as_it_stands
 from attnlab.experiments.claims.combination import row_sum_bound
 from attnlab.experiments.claims.laws import Laws
 from attnlab.maths.precision import Array
@@ -92,7 +92,7 @@ def lengths(laws: Laws, case: Case, rng: np.random.Generator) -> Lengths:
     pushed = (o + np.outer(top + PUSH * (top - low) - o @ u, u / (u @ u)))[wide]
     w_o, b = rng.standard_normal((D, D)) / math.sqrt(D), BIAS * u / np.linalg.norm(u)
     return Lengths(
-        excess=float(max((norms / average).max(), (average / longest).max()) - 1),
+        excess=float(highest((norms / average).max(), (average / longest).max()) - 1),
         outside=float(outside_of(o @ u, low, top, size).max()),
         caught=share(outside_of(pushed @ u, low[wide], top[wide], size[wide]) > room),
         caught_by_length=share(np.linalg.norm(pushed, axis=-1) > longest[wide] * (1 + room)),
@@ -121,16 +121,16 @@ def norm_bound(setting: Setting) -> Evidence:
         lengths(setting.laws, case, rng) for rng in setting.rounds(3) for _ in range(PIECES) for case in cases(rng)
     ]
     rows, bound = len(found) * SETS * N, row_sum_bound(N, np.float32)
-    excess, empty = max(one.excess for one in found), sum(one.empty for one in found)
+    excess, empty = highest(*(one.excess for one in found)), sum(one.empty for one in found)
     ordinary, *_ = found
     return Evidence(
         measured=excess,
         bound=bound,
-        in_short=f"‖o‖ ≤ max‖v‖ (1 + {number(max(excess, 0.0))})",
+        in_short=f"‖o‖ ≤ max‖v‖ (1 + {number(highest(excess, 0.0))})",
         samples=rows,
         unit="rows",
         finding=f"In {rows:,} rows, {empty:,} of which see no key, no output is longer than the longest value by more "
-        f"than {number(max(excess, 0.0))} of it; ordinary ones have {number(ordinary.tightness)} of its length.",
+        f"than {number(highest(excess, 0.0))} of it; ordinary ones have {number(ordinary.tightness)} of its length.",
         trials=hull_trials(found, excess, bound),
     )
 
@@ -142,25 +142,25 @@ def hull_trials(found: Sequence[Lengths], excess: float, bound: float) -> tuple[
         Trial(what="‖o‖ ÷ Σ α‖v‖ and Σ α‖v‖ ÷ max‖v‖: the largest, less 1", value=excess, high=bound),
         Trial(
             what="u·o beyond the values' u·v, ÷ ‖u‖ max‖v‖, for random u",
-            value=max(one.outside for one in found),
+            value=highest(*(one.outside for one in found)),
             high=bound,
         ),
         Trial(
             what="rows that see no key, or only values of 0: the largest ‖o‖",
-            value=max(one.nothing for one in found),
+            value=highest(*(one.nothing for one in found)),
             high=0.0,
         ),
         Trial(
             what=f"points pushed out by {PUSH:.0%} of the width: share that this catches",
-            value=min(one.caught for one in found),
+            value=lowest(*(one.caught for one in found)),
             low=1.0,
         ),
-        Trial(what="of these the length alone lets pass, ordinary rows", value=1 - ordinary.caught_by_length),
+        Trial(what="points pushed out that the length alone lets pass", value=1 - ordinary.caught_by_length),
         Trial(what="‖o‖ ÷ max‖v‖, ordinary rows, on average", value=ordinary.tightness),
-        Trial(what="‖o‖ ÷ max‖v‖, the largest", value=max(one.tightest for one in found), low=1 - bound),
+        Trial(what="‖o‖ ÷ max‖v‖, the largest", value=highest(*(one.tightest for one in found)), low=1 - bound),
         Trial(
             what="after a random W_O, the largest ‖o W_O‖ ÷ max‖v‖",
-            value=max(one.projected for one in found),
+            value=highest(*(one.projected for one in found)),
             low=1.1,
         ),
         Trial(what="with a bias b of length 4, the largest ‖o + b‖ ÷ max‖v‖", value=ordinary.shifted, low=1.1),

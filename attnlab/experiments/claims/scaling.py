@@ -11,7 +11,9 @@ from attnlab.experiments.claims.claim import (
     Evidence,
     Setting,
     Trial,
+    highest,
     in_need_of_correction,
+    lowest,
     spread_over,
     standard_errors_away,
 )
@@ -58,12 +60,12 @@ def scale_or_start(setting: Setting) -> Evidence:
         one, other, difference = two_ways(setting.laws, rng)
         scaled.append(one)
         smaller.append(other)
-        apart = max(apart, difference)
+        apart = highest(apart, difference)
         for start in starts:
             drawn[start.name] += started(rng, start)
     (with_scale, error), (without, other_error) = (spread_over(np.concatenate(found)) for found in (scaled, smaller))
     means = {name: float(np.mean(values)) for name, values in drawn.items()}
-    low, high = min(means.values()), max(means.values())
+    low, high = lowest(*means.values()), highest(*means.values())
     heads = HEADS * setting.samples
     return Evidence(
         measured=without,

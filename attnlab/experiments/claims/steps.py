@@ -7,7 +7,7 @@ from types import FrameType
 
 import numpy as np
 
-from attnlab.experiments.claims.claim import Claim, Evidence, Setting, Trial, true_as_it_stands
+from attnlab.experiments.claims.claim import Claim, Evidence, Setting, Trial, highest, true_as_it_stands
 from attnlab.experiments.claims.combination import row_sum_bound
 from attnlab.experiments.claims.laws import Laws
 from attnlab.maths.precision import Array
@@ -104,7 +104,7 @@ def four_steps(setting: Setting) -> Evidence:
     for rng in setting.rounds(14):
         found += [compared(laws, rng) for _ in range(SETS)]
         ratios = speeds(laws, rng)
-    weights, outputs = (max(column) for column in zip(*found, strict=True))
+    weights, outputs = (highest(*column) for column in zip(*found, strict=True))
     counts = [count_steps(laws, n) for n in LENGTHS]
     q = np.ones((LENGTHS[1], D))
     alone = calls(lambda: one_by_one(q, q, q))
@@ -113,7 +113,7 @@ def four_steps(setting: Setting) -> Evidence:
     return Evidence(
         measured=weights,
         bound=1.0,
-        in_short=f"both forms agree: {number(weights)} of what rounding may do",
+        in_short=f"{number(weights)} of what rounding may do",
         samples=rows,
         unit="rows",
         finding=f"Token by token and in one matrix the weights agree to {number(weights)} of what rounding may do; the "

@@ -12,7 +12,9 @@ from attnlab.experiments.claims.claim import (
     Evidence,
     Setting,
     Trial,
+    highest,
     in_need_of_correction,
+    lowest,
     standard_errors_away,
 )
 from attnlab.experiments.claims.laws import Laws
@@ -78,20 +80,25 @@ def asymmetry(setting: Setting) -> Evidence:
         w_q, w_k = rng.standard_normal((2, MATRICES, D, D_K))
         s = rng.standard_normal((MATRICES, D_K, D_K))
         for twin in (2 * w_q, w_q @ (s + s.swapaxes(-1, -2))):
-            tied = max(tied, float(skew_share(scores_of(laws, x, w_q, twin)).max()))
-        least = min(least, float(np.median(skew_share(scores_of(laws, x, w_q, w_k)))))
+            tied = highest(tied, float(skew_share(scores_of(laws, x, w_q, twin)).max()))
+        least = lowest(least, float(np.median(skew_share(scores_of(laws, x, w_q, w_k)))))
         shares.add(scores_of(laws, np.eye(D), w_q, w_k) * math.sqrt(D_K))  # of the unit vectors: M itself
     weights, exact = by_hand(laws)
-    here, back = (entry.limit_denominator(99) for entry in (Fraction(weights[0, 2]), Fraction(weights[2, 0])))
+    here, back = as_fraction(weights[0, 2]), as_fraction(weights[2, 0])
     return Evidence(
         measured=f"α_13 = {here}, α_31 = {back}",
-        in_short=f"α_13 = {here}, α_31 = {back} with W_Q = W_K: softmax does it",
+        in_short=f"α_13 = {here}, α_31 = {back} though W_Q = W_K",
         samples=MATRICES * setting.samples,
         unit="matrices",
         finding=f"With W_Q = W_K = 1 the first token gives the third {here} and gets {back} back; and with W_K = 2 W_Q "
         f"scores are symmetric to {number(tied)}, though the matrices differ.",
         trials=skew_trials(shares, least, tied) + hand_trials(weights, exact),
     )
+
+
+def as_fraction(weight: float) -> str:
+    """The nearest fraction with a small denominator: "1/5"."""
+    return str(Fraction(weight).limit_denominator(99)) if math.isfinite(weight) else str(weight)
 
 
 def skew_trials(shares: "_Shares", least: float, tied: float) -> tuple[Trial, ...]:
@@ -114,7 +121,7 @@ def skew_trials(shares: "_Shares", least: float, tied: float) -> tuple[Trial, ..
 
 def hand_trials(weights: Array, exact: Sequence[Sequence[Fraction]]) -> tuple[Trial, ...]:
     """What it is judged by, of three tokens worked out in fractions."""
-    off = max(abs(weights[i][j] - exact[i][j]) for i in range(3) for j in range(3))
+    off = highest(*(abs(weights[i][j] - exact[i][j]) for i in range(3) for j in range(3)))
     return (
         Trial(what="W_Q = W_K: weights differ from the fractions by", value=float(off), high=NOTHING, counter=True),
         Trial(

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from attnlab.experiments.claims.claim import Claim, Evidence, Setting, Trial, true_as_it_stands
+from attnlab.experiments.claims.claim import Claim, Evidence, Setting, Trial, highest, lowest, true_as_it_stands
 from attnlab.experiments.claims.laws import Laws
 from attnlab.maths.precision import Array
 from attnlab.show.numbers import number
@@ -44,11 +44,11 @@ class _Worst:
         away = np.linalg.norm(o - target, axis=-1)
         bound = laws.rest_bound(gap, beta, N)
         told = np.maximum(bound, LEAST)
-        self.rest = max(self.rest, float((rest / told).max()))
-        self.distance = max(self.distance, float(((away - distance_bound(rest, spread)) / spread).max()))
+        self.rest = highest(self.rest, float((rest / told).max()))
+        self.distance = highest(self.distance, float(((away - distance_bound(rest, spread)) / spread).max()))
         hard = beta * gap >= HARD
-        self.hard = max(self.hard, float((away / spread).max(initial=0.0, where=hard)))
-        self.retrieved = min(self.retrieved, float((p.argmax(axis=-1) == best).mean()))
+        self.hard = highest(self.hard, float((away / spread).max(initial=0.0, where=hard)))
+        self.retrieved = lowest(self.retrieved, float((p.argmax(axis=-1) == best).mean()))
         self.rows, self.hard_rows = self.rows + rest.size, self.hard_rows + int(hard.sum())
 
 
@@ -94,13 +94,13 @@ def lookup(setting: Setting) -> Evidence:
         q, k, v = rng.standard_normal((3, TABLES, N, D))
         for beta in BETAS:
             worst.add(laws, q, k, v, beta)
-        equal = min(equal, nearest_found(laws, q, k / np.linalg.norm(k, axis=-1, keepdims=True)))
-        gone = max(gone, zeros(q, k, laws))
-        unequal, itself = max(unequal, nearest_found(laws, q, k)), max(itself, nearest_found(laws, k, k))
+        equal = lowest(equal, nearest_found(laws, q, k / np.linalg.norm(k, axis=-1, keepdims=True)))
+        gone = highest(gone, zeros(q, k, laws))
+        unequal, itself = highest(unequal, nearest_found(laws, q, k)), highest(itself, nearest_found(laws, k, k))
     return Evidence(
         measured=worst.rest,
         bound=1.0,
-        in_short=f"weight elsewhere: {number(worst.rest)} of its bound",
+        in_short=f"other keys: {number(worst.rest)} of their bound",
         samples=worst.rows,
         unit="rows",
         finding=f"In {worst.rows:,} rows the weight on other keys is never more than {number(worst.rest)} of r/(1 + "
@@ -112,7 +112,7 @@ def lookup(setting: Setting) -> Evidence:
 
 def lookup_trials(laws: Laws, worst: "_Worst") -> tuple[Trial, ...]:
     """What Lemma 2 is judged by: the bounds, ties, and what float32 can hold."""
-    sharpest = min(reached(laws, beta) for beta in (1.0, 8.0))
+    sharpest = lowest(*(reached(laws, beta) for beta in (1.0, 8.0)))
     return (
         Trial(what="share of rows whose heaviest key has the largest q·k", value=worst.retrieved, low=1.0),
         Trial(what="(1 − p_max) ÷ r/(1 + r), the largest", value=worst.rest, high=1 + ROUNDING),

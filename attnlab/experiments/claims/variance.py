@@ -10,6 +10,8 @@ from attnlab.experiments.claims.claim import (
     Evidence,
     Setting,
     Trial,
+    highest,
+    lowest,
     standard_errors_away,
     true_as_it_stands,
 )
@@ -81,12 +83,12 @@ def product_variances(setting: Setting) -> Evidence:
         case: standard_errors_away(one.mean_square(), product_variance(case[0]), error_of(case[0], one.count, case[1]))
         for case, one in found.items()
     }
-    worst, written = max(away.values()), with_error(main.mean_square(), error)
+    worst, written = highest(*away.values()), with_error(main.mean_square(), error)
     return Evidence(
         measured=main.mean_square(),
         standard_error=error,
         expected=float(MAIN),
-        in_short=f"Var(q·k) = {written}, d_k = {MAIN}",
+        in_short=f"d_k {MAIN}: Var(q·k) {written}",
         samples=main.count,
         unit="pairs",
         finding=f"At d_k = {MAIN} Var(q·k) is {written}, and at none of {len(WIDTHS)} widths from {WIDTHS[0]} to "
@@ -123,20 +125,20 @@ def scaled_variances(setting: Setting) -> Evidence:
         for d_k in SCALED_WIDTHS:
             q, k = entries(rng, (2, MATRICES, N, d_k))
             divided, whole = laws.scores(q, k), laws.scores(q, k, scale=1.0)
-            off = max(off, float(np.abs(divided * math.sqrt(d_k) / whole - 1).max()))
+            off = highest(off, float(np.abs(divided * math.sqrt(d_k) - whole).max() / np.abs(whole).max()))
             scaled[d_k] = merged(scaled[d_k], moments(divided))
             unscaled[d_k] = merged(unscaled[d_k], moments(whole))
     matrices = MATRICES * setting.samples
     errors = {d_k: matrix_standard_error(d_k, N, N) / d_k / math.sqrt(matrices) for d_k in SCALED_WIDTHS}
     found = {d_k: one.mean_square() for d_k, one in scaled.items()}
-    away = max(standard_errors_away(found[d_k], 1.0, errors[d_k]) for d_k in SCALED_WIDTHS)
+    away = highest(*(standard_errors_away(found[d_k], 1.0, errors[d_k]) for d_k in SCALED_WIDTHS))
     last = SCALED_WIDTHS[-1]
-    low, high = min(found.values()), max(found.values())
+    low, high = lowest(*found.values()), highest(*found.values())
     return Evidence(
         measured=found[last],
         standard_error=errors[last],
         expected=1.0,
-        in_short=f"Var = {number(low)} to {number(high)}, d_k 1 to {last:,}",
+        in_short=f"Var {number(low)} … {number(high)}, d_k 1 … {last:,}",
         samples=matrices * N * N,
         unit="scores",
         finding=f"From d_k = 1 to {last:,} the scaled variance stays between {number(low)} and {number(high)}, at most "
@@ -152,7 +154,7 @@ def scaled_variances(setting: Setting) -> Evidence:
                 )
                 for d_k in SCALED_WIDTHS
             ),
-            Trial(what="scaled × √d_k ÷ unscaled, the same draws: off 1 by", value=off, high=1e-6),
+            Trial(what="scaled × √d_k less unscaled ÷ the largest, the same draws", value=off, high=1e-6),
         ),
     )
 
