@@ -94,6 +94,7 @@ def run_block(config: "Config", selection: "Selection", wishes: Wishes, budget: 
     from attnlab.experiments.run import run as experiment
     from attnlab.files.config import config_document
     from attnlab.files.stacks import load_bench
+    from attnlab.measure.threads import threads_for
 
     seed = seed_of(config)
     document = config_document(config)
@@ -101,7 +102,8 @@ def run_block(config: "Config", selection: "Selection", wishes: Wishes, budget: 
     with progress("running", steps, visible=not wishes.quiet) as bar:
         bench = load_bench(config, max_bytes=budget, advance=bar.advance)
         with run_directory(wishes, document, seed, bench.sha256) as directory:
-            record = experiment(bench, selection, advance=bar.advance)
+            with threads_for(config.block.largest_product(len(bench.x))):
+                record = experiment(bench, selection, advance=bar.advance)
             bar.clear()
             beginning = begin_document("run", seed, document)
             answer(record, wishes, directory, beginning, arrays=arrays, summary=summary_of(config))

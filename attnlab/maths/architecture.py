@@ -60,6 +60,11 @@ class BlockSpec:
         """Whether the feed-forward multiplies its hidden layer by a second, gating one."""
         return self.activation in ("swiglu", "geglu")
 
+    def largest_product(self, n: int) -> int:
+        """The multiply-adds of the largest matrix product that n tokens take, all heads of one together."""
+        widths = self.d_model * max(self.n_heads * max(self.d_k, self.d_v), self.d_ff or 0)
+        return n * max(widths, n * self.n_heads * max(self.d_k, self.d_v))
+
     @property
     def score_scale(self) -> float:
         """The number that q·k is multiplied by: `scale`, or 1/√d_k."""

@@ -2,7 +2,10 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+#: Multiply-adds below which a matrix product is not worth a second thread.
+SMALL = 100_000_000
 
 
 def usable_cores() -> int:
@@ -23,3 +26,8 @@ def single_threaded_products() -> Iterator[None]:
 
     with threadpool_limits(limits=1, user_api="blas"):
         yield
+
+
+def threads_for(multiply_adds: int) -> AbstractContextManager[None]:
+    """For a `with` block whose largest matrix product takes so many multiply-adds: one thread if that is little."""
+    return single_threaded_products() if multiply_adds < SMALL else nullcontext()
