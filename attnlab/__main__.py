@@ -5,7 +5,7 @@ import signal
 import sys
 
 #: Objects made before the garbage collector looks for cycles: its default of 700 costs a short run a twentieth.
-GARBAGE_THRESHOLD = 20_000
+GARBAGE_THRESHOLD = 100_000
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from attnlab.cli.app import app
+from attnlab.cli.app import build_app
 from tests.readme_blocks import README, ROOT, blocks, commands, lines_agree, mismatch, output, outputs, rewritten
 
 TEXT = README.read_text(encoding="utf-8")
@@ -43,7 +43,7 @@ def test_there_are_blocks() -> None:
     assert len(blocks(TEXT)) >= FEWEST_BLOCKS
 
 
-@pytest.mark.parametrize("name", [*command_names(typer.main.get_command(app))])
+@pytest.mark.parametrize("name", [*command_names(typer.main.get_command(build_app()))])
 def test_every_command_is_named(name: str) -> None:
     assert re.search(rf"{name}\b", TEXT)
 

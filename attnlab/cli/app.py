@@ -1,11 +1,13 @@
 """The commands, and the one place where they are called."""
 
+import os
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 import attnlab
-from attnlab.cli import config, depth, gradient, lookup, run, variance, verify, why
 from attnlab.cli.failures import guarded
 from attnlab.cli.quick import QuickCommand, QuickGroup
 
@@ -14,32 +16,17 @@ Examples:
   attnlab run
   attnlab why bank river"""
 
-app = typer.Typer(
-    cls=QuickGroup,
-    name="attnlab",
-    epilog=EPILOG,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("run", cls=QuickCommand, epilog=run.EPILOG, short_help="a block on embeddings, every step in view")(run.run)
-app.command("why", cls=QuickCommand, epilog=why.EPILOG, short_help="one attention weight, as arithmetic")(why.why)
-app.command("variance", cls=QuickCommand, epilog=variance.EPILOG, short_help="Var(q·k) against d_k, scaled and not")(
-    variance.variance
-)
-app.command(
-    "gradient", cls=QuickCommand, epilog=gradient.EPILOG, short_help="what the softmax lets through to training"
-)(gradient.gradient)
-app.command("lookup", cls=QuickCommand, epilog=lookup.EPILOG, short_help="attention as a soft table lookup")(
-    lookup.lookup
-)
-app.command("depth", cls=QuickCommand, epilog=depth.EPILOG, short_help="what stacking does to tokens and gradients")(
-    depth.depth
-)
-app.command("verify", cls=QuickCommand, epilog=verify.EPILOG, short_help="the course's claims, tried on numbers")(
-    verify.verify
-)
-app.add_typer(config.app, name="config", short_help="presets, checks and the schema of configurations")
+#: Every command: its module in this wing, which holds a function of the same name, and a line about it.
+COMMANDS = {
+    "run": "a block on embeddings, every step in view",
+    "why": "one attention weight, as arithmetic",
+    "variance": "Var(q·k) against d_k, scaled and not",
+    "gradient": "what the softmax lets through to training",
+    "lookup": "attention as a soft table lookup",
+    "depth": "what stacking does to tokens and gradients",
+    "verify": "the course's claims, tried on numbers",
+    "config": "presets, checks and the schema of configurations",
+}
 
 
 def say_version(wanted: bool) -> None:
@@ -49,7 +36,6 @@ def say_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
 def attnlab_command(
     context: typer.Context,
     version: Annotated[
@@ -62,11 +48,38 @@ def attnlab_command(
         print(context.get_help())
 
 
+def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The command line with these commands."""
+    app = typer.Typer(
+        cls=QuickGroup,
+        name="attnlab",
+        epilog=EPILOG,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(attnlab_command)
+    for name in names:
+        module = import_module(f"attnlab.cli.{name}")
+        if name == "config":
+            app.add_typer(module.app, name=name, short_help=COMMANDS[name])
+        else:
+            add = app.command(name, cls=QuickCommand, epilog=module.EPILOG, short_help=COMMANDS[name])
+            add(getattr(module, name))
+    return app
+
+
+def needed(arguments: list[str]) -> Iterable[str]:
+    """The commands that a command line needs: the one it names first, or, for help, mistakes and completion, all."""
+    known = arguments[:1] if arguments[:1] and arguments[0] in COMMANDS else []
+    return COMMANDS if "_ATTNLAB_COMPLETE" in os.environ else known or COMMANDS
+
+
 def run_app(arguments: list[str]) -> int:
     """Run a command line and return its exit code."""
 
     def work() -> int:
-        code = app(args=arguments, prog_name="attnlab", standalone_mode=False)
+        code = build_app(needed(arguments))(args=arguments, prog_name="attnlab", standalone_mode=False)
         return code if isinstance(code, int) else 0
 
     return guarded(work, debug="--debug" in arguments)
