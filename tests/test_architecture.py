@@ -27,7 +27,11 @@ from tests.architecture_rules import (
 )
 
 #: (rule, complaint) -> why it is allowed; one that is no longer needed fails.
-EXCEPTIONS: Mapping[tuple[str, str], str] = {}
+EXCEPTIONS: Mapping[tuple[str, str], str] = {
+    ("imports_only_below", "attnlab.cli.app: imports by name"): (
+        "the commands of its own wing, from the table COMMANDS: a command line loads the one that it names"
+    ),
+}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
