@@ -24,7 +24,7 @@ from attnlab.experiments.claims.claim import (
 from attnlab.experiments.claims.laws import Laws, dot, softmax_weights
 from attnlab.experiments.claims.registry import CLAIMS
 from attnlab.maths.block import trace_block
-from attnlab.measure.threads import single_threaded_products
+from attnlab.maths.threads import single_threaded_products
 from tests.wrong_laws import WRONG, with_a_nan
 
 BY_ID = {claim.id: claim for claim in CLAIMS}

@@ -53,7 +53,7 @@ def assert_as_defined(found: HeadStatistics, q: Array, k: Array, v: Array, **set
     inputs = attention_inputs(q, k, v, **(DEFAULTS | settings))
     steps = attention_steps(inputs)
     h, n, m = inputs.shape
-    visible = np.broadcast_to(np.True_ if inputs.visible is None else inputs.visible, (h, n, m))
+    visible = np.broadcast_to(np.True_ if steps.visible is None else steps.visible, (h, n, m))
     for head in range(h):
         naive = naive_statistics(steps.scores[head], steps.logits[head], visible[head], v[head * len(v) // h])
         assert naive.keys() == STATISTICS.keys()

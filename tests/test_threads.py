@@ -4,7 +4,7 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from attnlab.files.config import load_config
-from attnlab.measure.threads import SMALL, threads_for, usable_cores
+from attnlab.maths.threads import SMALL, threads_for, usable_cores
 
 
 def blas_threads() -> set[int]:

@@ -94,7 +94,7 @@ def run_block(config: "Config", selection: "Selection", wishes: Wishes, budget: 
     from attnlab.experiments.run import run as experiment
     from attnlab.files.config import config_document
     from attnlab.files.stacks import load_bench
-    from attnlab.measure.threads import threads_for
+    from attnlab.maths.threads import threads_for
 
     seed = seed_of(config)
     document = config_document(config)

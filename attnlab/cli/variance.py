@@ -95,7 +95,7 @@ def settings_of(
 ) -> "VarianceConfig":
     """The experiment's settings: its own defaults where nothing was given."""
     from attnlab.experiments.variance import WIDTHS, VarianceConfig, distribution_named
-    from attnlab.measure.threads import usable_cores
+    from attnlab.maths.threads import usable_cores
 
     plain = VarianceConfig()
     return VarianceConfig(

@@ -8,7 +8,7 @@ import numpy as np
 
 from attnlab.experiments.depth_stack import DepthConfig, Profile, check, profile
 from attnlab.experiments.depth_variants import VARIANTS
-from attnlab.measure.threads import single_threaded_products
+from attnlab.maths.threads import single_threaded_products
 from attnlab.records import Quantity
 
 #: The sizes of all weight matrices, against what is drawn, at which gradients are measured.

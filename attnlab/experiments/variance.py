@@ -10,7 +10,7 @@ from attnlab.experiments.variance_sampling import matrix_moments, matrix_shape, 
 from attnlab.experiments.variance_softmax import SoftmaxResult, require_memory, softmax_results, softmax_steps
 from attnlab.maths.entries import Distribution
 from attnlab.maths.moments import Moments
-from attnlab.measure.threads import single_threaded_products
+from attnlab.maths.threads import single_threaded_products
 from attnlab.theory.products import (
     matrix_standard_error,
     pairs_standard_error,

@@ -15,7 +15,7 @@ from attnlab.maths.dense import dense_statistics
 from attnlab.maths.entries import entries
 from attnlab.maths.precision import Array
 from attnlab.maths.weights import BlockWeights, stream
-from attnlab.measure.threads import single_threaded_products
+from attnlab.maths.threads import single_threaded_products
 from attnlab.records import Quantity
 from attnlab.theory.initialisations import Start, common_starts
 

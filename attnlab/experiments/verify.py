@@ -7,7 +7,7 @@ from attnlab.errors import UsageError
 from attnlab.experiments.claims.claim import Claim, Evidence, Setting, Verdict
 from attnlab.experiments.claims.laws import Laws
 from attnlab.experiments.claims.registry import claims_named
-from attnlab.measure.threads import single_threaded_products
+from attnlab.maths.threads import single_threaded_products
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from attnlab.maths.inputs import AttentionInputs, attention_inputs
+from attnlab.maths.panels import PanelFunction, whole
 from attnlab.maths.precision import Array, rounded
 from attnlab.maths.softmax import softmax
+from attnlab.maths.visibility import visible_keys
 
 
 class Attention(NamedTuple):
@@ -43,8 +45,8 @@ def attention(
     k: Array,
     v: Array,
     *,
-    mask: Array | None = None,
-    bias: Array | None = None,
+    mask: Array | PanelFunction | None = None,
+    bias: Array | PanelFunction | None = None,
     causal: bool = False,
     window: int | None = None,
     scale: float | None = None,
@@ -59,8 +61,9 @@ def attention(
         q: (…, h, n, d) queries, or (n, d).
         k: (…, g, m, d) keys, or (m, d); g divides h, and query head i uses key/value head i // (h/g).
         v: (…, g, m, e) values, or (m, e).
-        mask: boolean, broadcastable to (…, h, n, m); True = may attend.
-        bias: floating, broadcastable to (…, h, n, m); added to the scores; -inf hides a key.
+        mask: boolean, broadcastable to (…, h, n, m); True = may attend. Or a function f(head, queries, keys) that
+            gives it for two slices, (len(queries), len(keys)).
+        bias: floating, broadcastable to (…, h, n, m); added to the scores; -inf hides a key. Or such a function.
         causal: query i sees keys j ≤ i.
         window: the window nearest keys up to and including the query's own when causal (1 or more); else so many
             on either side (0 or more).
@@ -82,8 +85,8 @@ def attention_scores(
     q: Array,
     k: Array,
     *,
-    mask: Array | None = None,
-    bias: Array | None = None,
+    mask: Array | PanelFunction | None = None,
+    bias: Array | PanelFunction | None = None,
     causal: bool = False,
     window: int | None = None,
     scale: float | None = None,
@@ -96,15 +99,26 @@ def attention_scores(
     Args and Raises: as `attention`.
     """
     inputs = attention_inputs(q, k, k, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap)
-    return inputs.returned(rounded(capped_biased_masked(inputs, scaled_scores(inputs)), inputs.dtype))
+    bias, visible = bias_and_visible(inputs)
+    logits = capped_biased_masked(inputs, scaled_scores(inputs), bias, visible)
+    return inputs.returned(rounded(logits, inputs.dtype))
 
 
 def attention_steps(inputs: AttentionInputs) -> AttentionSteps:
     """Attention in full view, from checked inputs."""
+    bias, visible = bias_and_visible(inputs)
     scores = scaled_scores(inputs)
-    logits = capped_biased_masked(inputs, scores)
-    weights, lse = softmax(logits, inputs.visible)
-    return AttentionSteps(scores, logits, weights, lse, weighted_values(inputs, weights), inputs.visible)
+    logits = capped_biased_masked(inputs, scores, bias, visible)
+    weights, lse = softmax(logits, visible)
+    return AttentionSteps(scores, logits, weights, lse, weighted_values(inputs, weights, visible), visible)
+
+
+def bias_and_visible(inputs: AttentionInputs) -> tuple[Array | None, Array | None]:
+    """What is added to the scores, and whether each query may see each key: both broadcastable to the scores' shape."""
+    bias = whole("bias", inputs.bias, inputs.shape)
+    bias = None if bias is None else rounded(bias, inputs.q.dtype)
+    mask = whole("mask", inputs.mask, inputs.shape)
+    return bias, visible_keys(inputs.shape, mask=mask, bias=bias, causal=inputs.causal, window=inputs.window)
 
 
 def scaled_scores(inputs: AttentionInputs) -> Array:
@@ -115,19 +129,19 @@ def scaled_scores(inputs: AttentionInputs) -> Array:
     return scores.reshape(inputs.shape)
 
 
-def capped_biased_masked(inputs: AttentionInputs, scores: Array) -> Array:
+def capped_biased_masked(inputs: AttentionInputs, scores: Array, bias: Array | None, visible: Array | None) -> Array:
     """The logits: cap·tanh(scores/cap) + bias, -inf where hidden. The scores themselves when there is none of these."""
     logits = scores
     with np.errstate(over="ignore", invalid="ignore"):
         if inputs.softcap is not None:
             cap = scores.dtype.type(inputs.softcap)
             logits = np.tanh(logits / cap) * cap
-        if inputs.bias is not None:
-            logits = logits + inputs.bias
-    return logits if inputs.visible is None else np.where(inputs.visible, logits, logits.dtype.type(-np.inf))
+        if bias is not None:
+            logits = logits + bias
+    return logits if visible is None else np.where(visible, logits, logits.dtype.type(-np.inf))
 
 
-def weighted_values(inputs: AttentionInputs, weights: Array) -> Array:
+def weighted_values(inputs: AttentionInputs, weights: Array, visible: Array | None) -> Array:
     """Σ_j p_ij v_j, (…, h, n, e), where a value that is not finite reaches only the rows that see it."""
     v = inputs.v
     finite = np.asarray(np.isfinite(v).all(axis=-1, keepdims=True))
@@ -136,14 +150,13 @@ def weighted_values(inputs: AttentionInputs, weights: Array) -> Array:
         output: Array = grouped_weights @ v
     else:
         output = grouped_weights @ np.where(finite, v, v.dtype.type(0))
-        add_seen(output, inputs, grouped_weights, v, ~finite[..., 0])
+        seen = np.broadcast_to(np.True_ if visible is None else visible, inputs.shape).reshape(grouped_weights.shape)
+        add_seen(output, seen, grouped_weights, v, ~finite[..., 0])
     return output.reshape(*inputs.shape[:-1], v.shape[-1])
 
 
-def add_seen(output: Array, inputs: AttentionInputs, weights: Array, v: Array, chosen: Array) -> None:
+def add_seen(output: Array, seen: Array, weights: Array, v: Array, chosen: Array) -> None:
     """Add p_ij v_j for the chosen keys j, (…, g, m) boolean, to the rows that see them and to no other."""
-    everything = np.ones(1, dtype=bool) if inputs.visible is None else inputs.visible
-    seen = np.broadcast_to(everything, inputs.shape).reshape(weights.shape)
     for j in np.flatnonzero(chosen.any(axis=tuple(range(chosen.ndim - 1)))):
         rows = seen[..., j, None] & chosen[..., None, None, j]
         with np.errstate(invalid="ignore"):

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnlab.errors import ShapeError
+from attnlab.maths.panels import PanelFunction
 from attnlab.maths.precision import Array, common_dtype, working_dtype
-from attnlab.maths.visibility import broadcastable, check_window, visible_keys
+from attnlab.maths.visibility import broadcastable, check_window
 
 
 class AttentionInputs(NamedTuple):
@@ -22,10 +23,12 @@ class AttentionInputs(NamedTuple):
     k: Array
     #: (…, g, m, e)
     v: Array
-    #: boolean, broadcastable to `shape`; None = every key is visible
-    visible: Array | None
-    #: broadcastable to `shape`, or None
-    bias: Array | None
+    #: boolean, broadcastable to `shape`, or a function of a panel; None = everything may be seen
+    mask: Array | PanelFunction | None
+    #: floating, broadcastable to `shape`, or a function of a panel; None = nothing is added
+    bias: Array | PanelFunction | None
+    causal: bool
+    window: int | None
     scale: float
     softcap: float | None
     #: of the scores: (…, h, n, m)
@@ -34,6 +37,11 @@ class AttentionInputs(NamedTuple):
     dtype: np.dtype[Any]
     #: whether the caller gave a head axis, and gets one back
     headed: bool
+
+    @property
+    def hides(self) -> bool:
+        """Whether some key may be hidden from some query (a bias can, by -inf)."""
+        return self.causal or self.window is not None or self.mask is not None or self.bias is not None
 
     def returned(self, array: Array) -> Array:
         """The array as the caller's arrays came: without the head axis that was added for them."""
@@ -45,8 +53,8 @@ def attention_inputs(
     k: Array,
     v: Array,
     *,
-    mask: Array | None,
-    bias: Array | None,
+    mask: Array | PanelFunction | None,
+    bias: Array | PanelFunction | None,
     causal: bool,
     window: int | None,
     scale: float | None,
@@ -54,28 +62,33 @@ def attention_inputs(
 ) -> AttentionInputs:
     """Check and group the inputs of attention; see `attnlab.attention` for their meaning. For scores alone, v is k.
 
+    A bias that is a function does not take part in the common dtype: what it returns is converted to it.
+
     Raises:
         ShapeError: widths, heads, lengths, dtypes or settings that do not go together.
     """
     q, k, v = np.asarray(q), np.asarray(k), np.asarray(v)
-    mask, bias = None if mask is None else np.asarray(mask), None if bias is None else np.asarray(bias)
-    check_mask_and_bias(mask, bias)
+    mask = mask if mask is None or callable(mask) else np.asarray(mask)
+    bias = bias if bias is None or callable(bias) else np.asarray(bias)
+    check_mask_and_bias(None if callable(mask) else mask, None if callable(bias) else bias)
     check_window(window, causal=causal)
-    dtype = common_dtype({"q": q, "k": k, "v": v, "bias": bias})
+    dtype = common_dtype({"q": q, "k": k, "v": v, "bias": None if callable(bias) else bias})
     headed = check_axes(q, k, v)
     if not headed:
         q, k, v = q[None], k[None], v[None]
     lead = leading_shape(q, k, v)
     shape = (*lead, q.shape[-3], q.shape[-2], k.shape[-2])
-    mask = None if mask is None else broadcastable("mask", mask, shape)
-    bias = None if bias is None else broadcastable("bias", bias, shape)
     working = working_dtype(dtype)
+    if bias is not None and not callable(bias):
+        bias = broadcastable("bias", bias, shape).astype(working, copy=False)
     return AttentionInputs(
         q=grouped(q.astype(working, copy=False), lead, k.shape[-3]),
         k=spread(k.astype(working, copy=False), lead),
         v=spread(v.astype(working, copy=False), lead),
-        visible=visible_keys(shape, mask=mask, bias=bias, causal=causal, window=window),
-        bias=None if bias is None else bias.astype(working, copy=False),
+        mask=mask if mask is None or callable(mask) else broadcastable("mask", mask, shape),
+        bias=bias,
+        causal=causal,
+        window=None if window is None else int(window),
         scale=checked_scale(scale, q.shape[-1], working),
         softcap=checked_softcap(softcap, working),
         shape=shape,
