@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from attnlab.files.stacks import load_stack
     from attnlab.maths.attention import Attention, attention, attention_scores
     from attnlab.maths.stack import Stack
+    from attnlab.maths.streaming import StreamedAttention, attention_statistics
 
 #: public name -> the module it lives in
 _PUBLIC = {
@@ -22,8 +23,10 @@ _PUBLIC = {
     "InputError": "attnlab.errors",
     "ShapeError": "attnlab.errors",
     "Stack": "attnlab.maths.stack",
+    "StreamedAttention": "attnlab.maths.streaming",
     "attention": "attnlab.maths.attention",
     "attention_scores": "attnlab.maths.attention",
+    "attention_statistics": "attnlab.maths.streaming",
     "load_stack": "attnlab.files.stacks",
 }
 
@@ -34,9 +37,11 @@ __all__ = [
     "InputError",
     "ShapeError",
     "Stack",
+    "StreamedAttention",
     "__version__",
     "attention",
     "attention_scores",
+    "attention_statistics",
     "load_stack",
 ]
 

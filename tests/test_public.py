@@ -105,6 +105,34 @@ def test_attention_gives_output_weights_and_the_softmaxs_denominator() -> None:
     np.testing.assert_allclose(weights, np.exp(scores - lse[..., None]), rtol=1e-12)
 
 
+def test_attention_statistics_gives_output_denominator_and_statistics_without_the_weights() -> None:
+    rng = np.random.default_rng(0)
+    q, k, v = rng.normal(size=(6, N, D_K)), rng.normal(size=(HEADS, 19, D_K)), rng.normal(size=(HEADS, 19, D_V))
+    result = attnlab.attention_statistics(q, k, v, softcap=2.0, mask=np.arange(19) > 3)
+    assert isinstance(result, attnlab.StreamedAttention)
+    output, lse, statistics = result
+    assert (output.shape, lse.shape) == ((6, N, D_V), (6, N))
+    assert (statistics.entropy.shape, statistics.received.shape) == ((6,), (6, 19))
+    whole = attnlab.attention(q, k, v, softcap=2.0, mask=np.arange(19) > 3)
+    np.testing.assert_allclose(output, whole.output, rtol=1e-12)
+    np.testing.assert_allclose(lse, whole.lse, rtol=1e-12)
+    entropy = -(whole.weights * np.log(np.where(whole.weights > 0, whole.weights, 1))).sum(axis=-1).mean(axis=-1)
+    np.testing.assert_allclose(statistics.entropy, entropy, rtol=1e-12)
+    assert statistics.reasons["distance"] == f"{N} queries and 19 keys are not the same tokens"
+
+
+def test_attention_statistics_takes_masks_and_biases_as_functions() -> None:
+    x = np.random.default_rng(0).normal(size=(HEADS, N, D_K))
+
+    def slope(head: int, queries: slice, keys: slice) -> np.ndarray:
+        return -(head + 1.0) * np.abs(np.arange(N)[queries, None] - np.arange(N)[keys])
+
+    expected = np.stack([slope(head, slice(0, N), slice(0, N)) for head in range(HEADS)])
+    found = attnlab.attention_statistics(x, x, x, bias=slope, asymmetry=True)
+    np.testing.assert_allclose(found.output, attnlab.attention(x, x, x, bias=expected).output, rtol=1e-12)
+    assert np.isfinite(found.statistics.asymmetry).all()
+
+
 def test_a_trace_holds_every_step_of_every_layer() -> None:
     x = np.random.default_rng(0).normal(size=(N, D_MODEL)).astype(np.float32)
     stack = attnlab.load_stack(CONFIG)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from attnlab.maths.architecture import Activation
+from attnlab.maths.error_function import erfc
 from attnlab.maths.precision import Array, rounded, working_dtype
 
 
@@ -18,11 +19,6 @@ def relu(x: Array) -> Array:
     return positive
 
 
-def erfc(x: Array) -> Array:
-    """The complementary error function, float64: numpy has none, and the C library's is exact to the last bit."""
-    return np.fromiter(map(math.erfc, x.ravel().tolist()), np.float64, x.size).reshape(x.shape)
-
-
 def gelu(x: Array) -> Array:
     """x·Φ(x) with Φ the normal distribution function: x·erfc(−x/√2)/2, which loses nothing for large negative x.
 
@@ -30,7 +26,10 @@ def gelu(x: Array) -> Array:
     """
     wide = x.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        return rounded(wide * erfc(-wide / math.sqrt(2)) / 2, x.dtype)
+        half = erfc(wide / -math.sqrt(2))
+        half *= wide
+        half /= 2
+        return rounded(half, x.dtype)
 
 
 def gelu_tanh(x: Array) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 from attnlab.maths.activations import ELEMENTWISE
 from attnlab.maths.architecture import BlockSpec, Rotary
 from attnlab.maths.attention import AttentionSteps, attention_steps
+from attnlab.maths.chunks import token_chunks
 from attnlab.maths.inputs import attention_inputs
 from attnlab.maths.norms import norm
 from attnlab.maths.positions import alibi_bias, rotary
@@ -55,13 +56,28 @@ class LayerTrace(NamedTuple):
     @property
     def steps(self) -> dict[str, Array]:
         """T1 … H by name, those that the block has."""
-        named = {"T1": self.t1, "T2": self.t2, "T3": self.t3, "T4": self.t4, "T5": self.t5, "H": self.output}
-        return {name: array for name, array in named.items() if array is not None}
+        return named_steps(self.t1, LaterSteps(self.t2, self.t3, self.t4, self.t5, self.output))
 
     @property
     def attention(self) -> AttentionSteps:
         """The attention itself, as its statistics read it."""
         return AttentionSteps(self.raw_scores, self.scores, self.weights, self.lse, self.heads, self.visible)
+
+
+class LaterSteps(NamedTuple):
+    """What follows attention, (n, d_model) each; None as in `LayerTrace`."""
+
+    t2: Array
+    t3: Array | None
+    t4: Array | None
+    t5: Array | None
+    output: Array
+
+
+def named_steps(t1: Array, later: LaterSteps) -> dict[str, Array]:
+    """T1 … H by name, those that the block has."""
+    named = {"T1": t1, "T2": later.t2, "T3": later.t3, "T4": later.t4, "T5": later.t5, "H": later.output}
+    return {name: array for name, array in named.items() if array is not None}
 
 
 class Projections(NamedTuple):
@@ -80,23 +96,11 @@ def trace_block(spec: BlockSpec, weights: BlockWeights, x: Array) -> LayerTrace:
 
     Source: Vaswani et al. 2017, section 3.1.
     """
-    post = spec.norm_position == "post"
-    attention_input = x if post else block_norm(spec, weights, "ln1", x)
+    attention_input = x if spec.norm_position == "post" else block_norm(spec, weights, "ln1", x)
     projections = project(spec, weights, attention_input)
     steps = self_attention(spec, projections)
     t1 = join_heads(spec, weights, rounded(steps.output, x.dtype))
-    t2 = x + t1
-    t3 = t4 = t5 = None
-    if post:
-        t3 = block_norm(spec, weights, "ln1", t2)
-    elif spec.d_ff is not None:
-        t3 = block_norm(spec, weights, "ln2", t2)
-    if spec.d_ff is None:
-        output = t2 if t3 is None else t3
-    else:
-        t4 = feed_forward(spec, weights, t2 if t3 is None else t3)
-        t5 = (t3 if post and t3 is not None else t2) + t4
-        output = block_norm(spec, weights, "ln2", t5) if post else t5
+    later = after_attention(spec, weights, x, t1)
     return LayerTrace(
         x=x,
         attention_input=attention_input,
@@ -107,13 +111,25 @@ def trace_block(spec: BlockSpec, weights: BlockWeights, x: Array) -> LayerTrace:
         lse=steps.lse,
         heads=steps.output,
         t1=t1,
-        t2=t2,
-        t3=t3,
-        t4=t4,
-        t5=t5,
-        output=output,
+        **later._asdict(),
         visible=steps.visible,
     )
+
+
+def after_attention(spec: BlockSpec, weights: BlockWeights, x: Array, t1: Array) -> LaterSteps:
+    """T2 … H, which treat every token by itself, of some tokens' x and T1, (n, d_model) each."""
+    post = spec.norm_position == "post"
+    t2 = x + t1
+    t3 = t4 = t5 = None
+    if post:
+        t3 = block_norm(spec, weights, "ln1", t2)
+    elif spec.d_ff is not None:
+        t3 = block_norm(spec, weights, "ln2", t2)
+    if spec.d_ff is None:
+        return LaterSteps(t2, t3, t4, t5, t2 if t3 is None else t3)
+    t4 = feed_forward(spec, weights, t2 if t3 is None else t3)
+    t5 = (t3 if post and t3 is not None else t2) + t4
+    return LaterSteps(t2, t3, t4, t5, block_norm(spec, weights, "ln2", t5) if post else t5)
 
 
 def block_norm(spec: BlockSpec, weights: BlockWeights, name: str, x: Array) -> Array:
@@ -172,6 +188,11 @@ def join_heads(spec: BlockSpec, weights: BlockWeights, heads: Array) -> Array:
 
 def feed_forward(spec: BlockSpec, weights: BlockWeights, x: Array) -> Array:
     """act(x W_in + b_in) W_out + b_out; gated: (act(x W_gate) · (x W_in + b_in)) W_out + b_out."""
+    found = [_feed_forward(spec, weights, x[tokens]) for tokens in token_chunks(len(x), spec.d_ff or 1)]
+    return found[0] if len(found) == 1 else np.concatenate(found) if found else x.copy()
+
+
+def _feed_forward(spec: BlockSpec, weights: BlockWeights, x: Array) -> Array:
     hidden = linear(x, weights["mlp.W_in"], weights.get("mlp.b_in"))
     activation = ELEMENTWISE[spec.activation]
     hidden = activation(linear(x, weights["mlp.W_gate"], None)) * hidden if spec.gated else activation(hidden)

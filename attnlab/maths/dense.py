@@ -5,10 +5,7 @@ import numpy as np
 from attnlab.maths.attention import AttentionSteps
 from attnlab.maths.precision import Array
 from attnlab.maths.rows import row_sums
-from attnlab.maths.statistics import HeadStatistics, asymmetry, head_statistics
-
-#: The statistics that need query i and key i to be the same token.
-SQUARE_ONLY = ("self_mass", "previous_mass", "next_mass", "distance", "asymmetry")
+from attnlab.maths.statistics import NO_ASYMMETRY, HeadStatistics, asymmetry, head_statistics, place_reasons
 
 
 def dense_statistics(steps: AttentionSteps, v: Array, *, causal: bool = False) -> HeadStatistics:
@@ -20,16 +17,11 @@ def dense_statistics(steps: AttentionSteps, v: Array, *, causal: bool = False) -
         causal: that the future is hidden; the asymmetry then says nothing and is not given.
     """
     *_, h, n, m = steps.scores.shape
-    reasons: dict[str, str] = {}
+    reasons = place_reasons(n, m, causal=causal)
     skewness = None
-    if n != m:
-        reasons = dict.fromkeys(SQUARE_ONLY, f"{n} queries and {m} keys are not the same tokens")
-    elif causal:
-        reasons["asymmetry"] = "causal: the half above the diagonal is hidden"
-        reasons["next_mass"] = "causal: no query sees the key after it"
-    else:
+    if "asymmetry" not in reasons:
         skewness = asymmetry(steps.weights)
         if np.isnan(skewness).any():
-            reasons["asymmetry"] = "a row is not finite, or every row is empty"
+            reasons["asymmetry"] = NO_ASYMMETRY
     per_query_head = np.repeat(v, h // v.shape[-3], axis=-3)
     return head_statistics(row_sums(steps, per_query_head), skewness, reasons)

@@ -11,8 +11,8 @@ import numpy as np
 from attnlab.maths.attention import AttentionSteps
 from attnlab.maths.precision import Array
 
-#: Elements of a float64 temporary while rows are summed: 32 MiB.
-PANEL = 1 << 22
+#: Elements of a float64 temporary while rows are summed: 2 MiB, and about eight of them at a time.
+PANEL = 1 << 18
 
 
 class RowSums(NamedTuple):
@@ -51,28 +51,41 @@ class RowSums(NamedTuple):
     received: Array
 
 
-def row_sums(steps: AttentionSteps, v: Array) -> RowSums:
+def row_sums(steps: AttentionSteps, v: Array, *, first: int = 0, square: bool | None = None) -> RowSums:
     """The row sums of an attention whose matrix is at hand, some rows at a time.
 
     Args:
         steps: scores (…, h, n, m) and what follows from them.
         v: (…, h, m, e), one set of values per query head.
+        first: which query the first row is, when the rows are some of a longer attention.
+        square: whether query i and key i are the same token; None = when there are as many of both.
     """
     n, m = steps.scores.shape[-2:]
     heads = max(1, steps.scores[..., 0, 0].size) if n and m else 1
-    value_norms = _lengths(v)
+    value_norms = lengths(v)
     height = max(1, PANEL // max(1, heads * m))
-    panels = [_panel(steps, value_norms, slice(i, min(i + height, n))) for i in range(0, max(n, 1), height)]
-    return RowSums(*_joined(panels))
+    places = first if (n == m if square is None else square) else None
+    panels, received = [], np.zeros((*steps.scores.shape[:-2], m))
+    for start in range(0, max(n, 1), height):
+        panel = _panel(steps, value_norms, slice(start, min(start + height, n)), places)
+        received += panel.received
+        panels.append(panel._replace(received=received[..., :0]))  # one per panel would grow with n
+    return RowSums(*joined_rows(panels))._replace(received=received)
 
 
-def _joined(panels: list[RowSums]) -> Iterator[Array]:
+def no_rows(n: int, m: int) -> RowSums:
+    """Room for n rows on m keys, to be filled."""
+    fields = {name: np.zeros(n) for name in RowSums._fields}
+    return RowSums(**(fields | {"sound": np.zeros(n, dtype=bool), "received": np.zeros(m)}))
+
+
+def joined_rows(panels: list[RowSums]) -> Iterator[Array]:
     """Panels one below the other; what keys received is added up."""
     for name, parts in zip(RowSums._fields, zip(*panels, strict=True), strict=True):
         yield sum(parts[1:], parts[0]) if name == "received" else np.concatenate(parts, axis=-1)
 
 
-def _panel(steps: AttentionSteps, value_norms: Array, rows: slice) -> RowSums:
+def _panel(steps: AttentionSteps, value_norms: Array, rows: slice, places: int | None) -> RowSums:
     """The row sums of some rows, by the definitions, from float64 weights made from the logits."""
     scores = steps.scores[..., rows, :].astype(np.float64)
     logits = steps.logits[..., rows, :].astype(np.float64)
@@ -92,7 +105,7 @@ def _panel(steps: AttentionSteps, value_norms: Array, rows: slice) -> RowSums:
         mean = np.where(seen, scores, 0).sum(axis=-1) / count
         m2 = np.square(np.where(seen, scores - mean[..., None], 0)).sum(axis=-1)
         norm_ratio = _norm_ratio(steps.output[..., rows, :], value_norms, seen)
-    itself, previous, following, distance = _places(p, seen, rows, square=shape[-1] == shape[-2])
+    itself, previous, following, distance = _places(p, seen, None if places is None else places + rows.start)
     return RowSums(
         visible=count.astype(np.float64),
         sound=sound,
@@ -104,7 +117,7 @@ def _panel(steps: AttentionSteps, value_norms: Array, rows: slice) -> RowSums:
         square=np.square(p).sum(axis=-1),
         top=p.max(axis=-1, initial=0),
         jacobian_trace=_jacobian_trace(p),
-        first=p[..., 0] if shape[-1] else np.zeros(p.shape[:-1]),
+        first=p[..., 0].copy() if shape[-1] else np.zeros(p.shape[:-1]),
         itself=itself,
         previous=previous,
         following=following,
@@ -129,25 +142,33 @@ def _jacobian_trace(p: Array) -> Array:
 def _norm_ratio(output: Array, value_norms: Array, seen: Array) -> Array:
     """‖o_i‖ / max over visible j of ‖v_j‖; NaN where that is 0."""
     largest = np.where(seen, value_norms[..., None, :], 0).max(axis=-1, initial=0)
-    return _lengths(output) / np.where(largest > 0, largest, np.nan)
+    return lengths(output) / np.where(largest > 0, largest, np.nan)
+
+
+def lengths(vectors: Array) -> Array:
+    """‖x‖ over the last axis in float64, of numbers whose squares would overflow too; (…, n, e) -> (…, n)."""
+    height = max(1, PANEL // 16 // max(1, vectors[..., :1, :].size))
+    parts = [_lengths(vectors[..., i : i + height, :]) for i in range(0, max(1, vectors.shape[-2]), height)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 
 def _lengths(vectors: Array) -> Array:
-    """‖x‖ over the last axis in float64, of numbers whose squares would overflow too."""
     wide = vectors.astype(np.float64)
+    if vectors.dtype == np.float32:  # whose squares neither overflow nor vanish in float64
+        return np.asarray(np.sqrt(np.vecdot(wide, wide)))
     top = np.abs(wide).max(axis=-1, keepdims=True, initial=0)
     size = np.where(np.isfinite(top) & (top > 0), top, 1)
-    lengths: Array = np.linalg.norm(wide / size, axis=-1) * size[..., 0]
-    return lengths
+    norms: Array = np.linalg.norm(wide / size, axis=-1) * size[..., 0]
+    return norms
 
 
-def _places(p: Array, seen: Array, rows: slice, *, square: bool) -> tuple[Array, Array, Array, Array]:
-    """Weight on keys i, i−1, i+1 (NaN where not seen) and Σ p·abs(i − j); all NaN where there is no such place."""
-    if not square:
+def _places(p: Array, seen: Array, first: int | None) -> tuple[Array, Array, Array, Array]:
+    """Weight on keys i, i−1, i+1 (NaN where not seen) and Σ p·abs(i − j), for rows i = first …; all NaN if None."""
+    if first is None:
         nothing = np.full(p.shape[:-1], np.nan)
         return nothing, nothing, nothing, nothing
     m = p.shape[-1]
-    i = np.arange(rows.start, rows.stop)
+    i = np.arange(first, first + p.shape[-2])
     found = []
     for j in (i, i - 1, i + 1):
         inside = (j >= 0) & (j < m)

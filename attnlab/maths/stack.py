@@ -1,7 +1,8 @@
 """Blocks one on top of the other, with everything that happens inside them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,8 @@ from attnlab.maths.architecture import BlockSpec
 from attnlab.maths.block import LayerTrace, trace_block
 from attnlab.maths.positions import sinusoidal
 from attnlab.maths.precision import FLOATS, Array, rounded
+from attnlab.maths.statistics import HeadStatistics
+from attnlab.maths.streamed_block import HeadGroup, StreamedLayer, stream_block
 from attnlab.maths.weights import BlockWeights
 
 
@@ -30,6 +33,23 @@ class StackTrace(NamedTuple):
     def output(self) -> Array:
         """What comes out, (n, d_model)."""
         return self.hidden_states[-1]
+
+
+@dataclass(frozen=True)
+class HeadRow:
+    """One head of a stack: its place, and each of its statistics under its own name (`row.entropy`)."""
+
+    layer: int
+    head: int
+    statistics: HeadStatistics
+
+    def __getattr__(self, name: str) -> Array:
+        if name not in HeadStatistics._fields:
+            raise AttributeError(
+                f"a head has no statistic {name!r}; expected one of {', '.join(HeadStatistics._fields)}"
+            )
+        found: Array = getattr(self.statistics, name)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +78,65 @@ class Stack:
             states.append(layers[-1].output)
             advance()
         return StackTrace(tuple(layers), tuple(states))
+
+    def stream(
+        self,
+        x: Array,
+        *,
+        sampled: Sequence[int] = (),
+        asymmetry: bool = False,
+        max_bytes: int | None = None,
+        on_group: Callable[[int, HeadGroup], None] = lambda *_: None,
+        advance: Callable[[], None] = lambda: None,
+    ) -> Iterator[StreamedLayer]:
+        """Run the stack without its matrices, and hand over each layer when it is done: memory O(n).
+
+        Args:
+            x: as `trace` takes it.
+            sampled: tokens whose every step is kept.
+            asymmetry: also measure it, by a second pass over the scores.
+            max_bytes: of the attention's working memory beyond inputs and results; None = as `stream` has it.
+            on_group: called with the layer's number and each group of heads while its queries and keys are at hand.
+            advance: called once for each panel of queries of each head.
+
+        Raises:
+            ShapeError: as `trace`.
+        """
+        state = self.embedded(np.asarray(x))
+        for i, (spec, weights) in enumerate(zip(self.specs, self.weights, strict=True)):
+            layer = stream_block(
+                spec,
+                weights,
+                state,
+                sampled=sampled,
+                asymmetry=asymmetry,
+                max_bytes=max_bytes,
+                on_group=partial(on_group, i),
+                advance=advance,
+            )
+            state = layer.output
+            yield layer
+            del layer  # its input is wanted no longer
+
+    def statistics(
+        self,
+        x: Array,
+        *,
+        asymmetry: bool = False,
+        max_bytes: int | None = None,
+        advance: Callable[[], None] = lambda: None,
+    ) -> list[HeadRow]:
+        """Every statistic of every head on embeddings of any length, one row per layer and head: memory O(n).
+
+        Args and Raises: as `stream`.
+        """
+        layers = self.stream(x, asymmetry=asymmetry, max_bytes=max_bytes, advance=advance)
+        found = [layer.statistics for layer in layers]
+        return [
+            HeadRow(i, head, statistics.of_head(head))
+            for i, statistics in enumerate(found)
+            for head in range(len(statistics.entropy))
+        ]
 
     def embedded(self, x: Array) -> Array:
         """What the first block is given: x in the stack's dtype, plus sinusoidal positions where asked for."""

@@ -4,18 +4,22 @@ A new statistic is one entry of `STATISTICS` and one field of `HeadStatistics`; 
 Rows weigh equally. Rows that see no key, and rows that hold a NaN or inf, are counted and stay out of the means.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from attnlab.maths.precision import Array
-from attnlab.maths.rows import RowSums
+from attnlab.maths.rows import PANEL, RowSums
 
 #: A row is saturated when one key holds more than this.
 SATURATED = 0.99
 #: Why a mean over no rows is not defined.
 NO_ROW = "no row of this attention defines it"
+#: Why the asymmetry of a square, uncausal attention is not defined.
+NO_ASYMMETRY = "a row is not finite, or every row is empty"
+#: The statistics that need query i and key i to be the same token.
+SQUARE_ONLY = ("self_mass", "previous_mass", "next_mass", "distance", "asymmetry")
 #: A head is a sink when key 0 gets more than this on average (Gu et al. 2024).
 SINK = 0.3
 
@@ -55,6 +59,15 @@ class HeadStatistics(NamedTuple):
     def of_head(self, index: int) -> "HeadStatistics":
         """The statistics of one head of (h,), each a number; received is (m,)."""
         return self._replace(**{name: getattr(self, name)[index] for name in self._fields if name != "reasons"})
+
+
+def joined_heads(parts: Sequence[HeadStatistics]) -> HeadStatistics:
+    """The statistics of several groups of heads, one or more, as those of all heads, in that order.
+
+    A statistic has a reason not to be defined here only where no group defines it.
+    """
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in HeadStatistics._fields[:-1]}
+    return HeadStatistics(**joined, reasons=shared_reasons(parts))
 
 
 def head_statistics(rows: RowSums, asymmetry: Array | None, reasons: Mapping[str, str]) -> HeadStatistics:
@@ -186,9 +199,52 @@ STATISTICS: dict[str, Callable[[RowSums], Array]] = {
 
 
 def asymmetry(weights: Array) -> Array:
-    """‖A − Aᵀ‖_F / (2‖A‖_F), from 0 (symmetric) to 1/√2 (A_ij A_ji = 0 throughout); (…, n, n) → (…); NaN if A is 0."""
-    wide = weights.astype(np.float64)
-    norm = np.linalg.norm(wide, axis=(-2, -1))
-    difference = np.linalg.norm(wide - wide.swapaxes(-1, -2), axis=(-2, -1))
+    """‖A − Aᵀ‖_F / (2‖A‖_F), from 0 (symmetric) to 1/√2 (A_ij A_ji = 0 throughout); (…, n, n) → (…); NaN if A is 0.
+
+    Some rows and the same columns at a time: nothing as large as A is made in float64.
+    """
+    n = weights.shape[-1]
+    heads = weights[..., 0, 0].size if n else 1
+    height = max(1, PANEL // max(1, heads * n))
+    square, difference = np.zeros(weights.shape[:-2]), np.zeros(weights.shape[:-2])
+    for start in range(0, n, height):
+        wide = weights[..., start : start + height, :].astype(np.float64)
+        square += np.square(wide).sum(axis=(-2, -1))
+        wide -= weights[..., :, start : start + height].swapaxes(-1, -2)
+        difference += np.square(wide, out=wide).sum(axis=(-2, -1))
+    return asymmetry_of(np.sqrt(difference), np.sqrt(square))
+
+
+def asymmetry_of(difference: Array, norm: Array) -> Array:
+    """The asymmetry from ‖A − Aᵀ‖_F and ‖A‖_F; NaN if A is 0."""
     share: Array = difference / (2 * np.where(norm > 0, norm, np.nan))
     return share
+
+
+def place_reasons(n: int, m: int, *, causal: bool) -> dict[str, str]:
+    """The statistics of where tokens look that n queries and m keys, or causal order, leave undefined, and why."""
+    if n != m:
+        return dict.fromkeys(SQUARE_ONLY, f"{n} queries and {m} keys are not the same tokens")
+    if not causal:
+        return {}
+    return {
+        "asymmetry": "causal: the half above the diagonal is hidden",
+        "next_mass": "causal: no query sees the key after it",
+    }
+
+
+def stacked(per_head: Sequence[HeadStatistics], shape: tuple[int, ...], m: int) -> HeadStatistics:
+    """The statistics of single heads, in order, as those of heads (…, h); received is (…, h, m)."""
+    fields = {}
+    for name in HeadStatistics._fields[:-1]:
+        values = [getattr(head, name) for head in per_head]
+        width = (m,) if name == "received" else ()
+        fields[name] = np.array(values).reshape(*shape, *width) if values else np.full((*shape, *width), np.nan)
+    return HeadStatistics(**fields, reasons=shared_reasons(per_head))
+
+
+def shared_reasons(parts: Sequence[HeadStatistics]) -> dict[str, str]:
+    """A statistic has a reason not to be defined only where no part defines it."""
+    return {
+        name: why for part in parts[:1] for name, why in part.reasons.items() if all(name in p.reasons for p in parts)
+    }

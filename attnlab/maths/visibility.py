@@ -13,9 +13,24 @@ def band(n: int, m: int, *, causal: bool, window: int | None) -> Array | None:
     """
     if not causal and window is None:
         return None
-    ahead: Array = np.arange(m) - np.arange(n)[:, None]
-    seen: Array = np.abs(ahead) <= window if window is not None and not causal else ahead <= 0
-    return seen & (ahead > -window) if window is not None and causal else seen
+    return _seen(slice(0, n), slice(0, m), causal=causal, window=window)
+
+
+def band_between(queries: slice, keys: slice, *, causal: bool, window: int | None) -> Array | None:
+    """`band` for some queries and some keys only; None where each of these queries may see each of these keys."""
+    nearest, furthest = keys.start - (queries.stop - 1), keys.stop - 1 - queries.start
+    inside = furthest <= 0 if causal else window is None or furthest <= window
+    if window is not None:
+        inside = inside and nearest > -window if causal else inside and nearest >= -window
+    return None if inside else _seen(queries, keys, causal=causal, window=window)
+
+
+def _seen(queries: slice, keys: slice, *, causal: bool, window: int | None) -> Array:
+    i, j = np.arange(queries.start, queries.stop)[:, None], np.arange(keys.start, keys.stop)
+    seen: Array = j <= (i if causal or window is None else i + window)
+    if window is not None:
+        seen &= j > i - window if causal else j >= i - window
+    return seen
 
 
 def check_window(window: int | None, *, causal: bool) -> None:

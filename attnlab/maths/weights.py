@@ -33,6 +33,7 @@ ROLES = {
     "depth": 50,
     "depth.gradient": 51,
     "verify": 60,
+    "complexity": 70,
 }
 
 

@@ -1,0 +1,95 @@
+"""Keys and values of one head, made ready for every panel of queries that reads them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from attnlab.maths.precision import Array
+from attnlab.maths.rows import lengths
+
+#: Keys whose moments are taken at once.
+CHUNK = 4096
+
+
+class KeySide(NamedTuple):
+    """What all queries of a key/value head share. What is not finite stands as 0 here, and is listed."""
+
+    #: (tiles, d + 1, T): the keys as columns, tile by tile, a row of ones below them; zeros beyond m
+    tiles: Array
+    #: (m, e)
+    v: Array
+    #: (m,) float64: ‖v_j‖
+    value_norms: Array
+    #: (m,) boolean: keys that hold, or whose values hold, a NaN or inf; None = none does
+    broken: Array | None
+    #: max ‖k_j‖
+    largest_key: float
+    #: of the first p keys, by p: where some panel's queries see just those, or those and more
+    moments: dict[int, "KeyMoments"]
+    #: (2m + 1,): abs(x) for x = −m … m
+    distances: Array
+
+
+class KeyMoments(NamedTuple):
+    """Of some keys; float64."""
+
+    #: (d,)
+    mean: Array
+    #: (d, d): Σ (k − mean)(k − mean)ᵀ
+    scatter: Array
+
+
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is noticed: the plain path is taken then
+def key_side(k: Array, v: Array, tile: int, prefixes: Sequence[int]) -> KeySide:
+    """Keys (m, d) and values (m, e) in tiles of so many keys; moments of the first p keys for each p, in order."""
+    m, d = k.shape
+    broken: Array = ~(np.isfinite(k).all(axis=1) & np.isfinite(v).all(axis=1))  # type: ignore[assignment]
+    if broken.any():
+        k, v = np.where(broken[:, None], k.dtype.type(0), k), np.where(broken[:, None], v.dtype.type(0), v)
+    tiles = np.zeros((-(-m // tile), d + 1, tile), dtype=k.dtype)
+    tiles[:, d] = 1
+    for t, columns in enumerate(tiles):
+        own = k[t * tile : (t + 1) * tile]
+        columns[:d, : len(own)] = own.T
+    return KeySide(
+        tiles=tiles,
+        v=np.ascontiguousarray(v),
+        value_norms=lengths(v),
+        broken=broken if broken.any() else None,
+        largest_key=float(lengths(k).max(initial=0)),
+        moments=moments_of_prefixes(k, prefixes),
+        distances=np.abs(np.arange(-m, m + 1)).astype(k.dtype),
+    )
+
+
+def moments_of_prefixes(k: Array, prefixes: Sequence[int]) -> dict[int, KeyMoments]:
+    """The moments of the first p keys, for each p in ascending order, each from the one before.
+
+    Source: Chan, Golub and LeVeque 1983, for vectors.
+    """
+    mean, scatter = np.zeros(k.shape[1]), np.zeros((k.shape[1], k.shape[1]))
+    found, before = {}, 0
+    for p in prefixes:
+        for start in range(before, p, CHUNK):
+            own = k[start : min(start + CHUNK, p)].astype(np.float64)
+            own_mean = own.mean(axis=0)
+            own -= own_mean
+            apart, total = own_mean - mean, start + len(own)
+            scatter = scatter + own.T @ own + np.outer(apart, apart) * (start * len(own) / total)
+            mean = mean + apart * (len(own) / total)
+        found[p], before = KeyMoments(mean, scatter), p
+    return found
+
+
+def scores_moments(moments: KeyMoments, q: Array, scale: float) -> tuple[Array, Array]:
+    """By row, the mean of scale·q·k over those keys and Σ (score − mean)²: scale q·k̄ and scale² qᵀ Σ(k−k̄)(k−k̄)ᵀ q.
+
+    No pass over the scores; only for keys that every query sees. Centred, so that a common offset costs no accuracy.
+
+    Args:
+        q: (B, d) queries.
+    """
+    wide = q.astype(np.float64)
+    mean: Array = wide @ moments.mean * scale
+    return mean, np.maximum(np.vecdot(wide @ moments.scatter, wide) * scale**2, 0)

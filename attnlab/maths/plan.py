@@ -1,0 +1,73 @@
+"""How a streamed attention is cut up: how many queries make a panel, how many keys a tile, how many threads work."""
+
+from typing import NamedTuple
+
+from attnlab.maths.inputs import AttentionInputs
+from attnlab.maths.threads import usable_cores
+
+#: Queries of a panel and keys of a tile, where memory allows. Not powers of two: rows 4 KiB apart fall on each other in
+#: a processor's cache.
+HEIGHT, TILE = 768, 896
+#: Working memory beyond inputs and results, in bytes, over all threads, unless the caller says otherwise.
+WORKING = 160 << 20
+#: Heights are whole numbers of these where memory allows.
+STEP = 64
+#: Bytes that the plain path takes for each score, and how many scores it holds at a time where memory allows.
+PLAIN, PLAIN_SCORES = 128, 1 << 18
+#: Scores below which a second thread is not worth starting.
+FEW = 1 << 20
+
+
+class Plan(NamedTuple):
+    """Panels of so many queries, tiles of so many keys, on so many threads."""
+
+    height: int
+    tile: int
+    threads: int
+    #: keys that one panel's queries may have in reach, at most
+    reach: int
+    #: scores that a thread may hold at once where it has to take the plain path
+    plain: int = 1
+
+    def panels(self, n: int) -> list[slice]:
+        """The panels of n queries, in order."""
+        return [slice(start, min(start + self.height, n)) for start in range(0, n, self.height)]
+
+
+def plan_for(inputs: AttentionInputs, max_bytes: int | None = None, threads: int | None = None) -> Plan:
+    """The largest panels, on the most threads, whose buffers fit into max_bytes; at least one query on one thread."""
+    budget = (
+        (WORKING if max_bytes is None else max_bytes) * 7 // 8
+    )  # the rest: what passes while panels are put together
+    *_, h, n, m = inputs.shape
+    cores = usable_cores() if threads is None else threads
+    most = cores if h * n * m > FEW else 1
+    tile = max(1, min(TILE, m))
+    for workers, smallest in ((most, STEP), (1, 1)):
+        row = thread_bytes(Plan(1, tile, workers, reach_of(inputs, HEIGHT)), inputs)
+        height = min(HEIGHT, budget // workers // row)
+        if height >= smallest:
+            height = height // STEP * STEP or height
+            plain = min(PLAIN_SCORES, budget // workers // PLAIN)
+            return Plan(min(height, max(n, 1)), tile, workers, reach_of(inputs, height), plain)
+    return Plan(1, tile, 1, reach_of(inputs, 1), 1)
+
+
+def reach_of(inputs: AttentionInputs, height: int) -> int:
+    """Keys that a panel of so many queries may have in reach, at most."""
+    m = inputs.shape[-1]
+    if inputs.window is None:
+        return m
+    sides = 1 if inputs.causal else 2
+    return min(m, height + sides * inputs.window)
+
+
+def thread_bytes(plan: Plan, inputs: AttentionInputs) -> int:
+    """One thread's buffers: tiles, the weights of a panel, its queries and outputs, and its sums in float64.
+
+    Where keys may be hidden, one more tile says which are seen, and a few booleans stand for each of its entries.
+    """
+    width, itemsize = max(inputs.q.shape[-1], inputs.v.shape[-1]), int(inputs.q.dtype.itemsize)
+    tiles = (3 * itemsize + 5 if inputs.hides else 2 * itemsize) * plan.tile
+    row: int = tiles + plan.reach * itemsize + (3 * width + 1) * (itemsize + 8) + 40 * 8
+    return plan.height * row

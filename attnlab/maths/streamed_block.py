@@ -1,0 +1,205 @@
+"""One Transformer block on any number of tokens, without an n × n array: the equations of `block`, streamed.
+
+Heads come in groups: one key/value head and the query heads that use it. Only one group's queries, keys and values are
+held at a time, and only some tokens' feed-forward.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from attnlab.maths.architecture import BlockSpec
+from attnlab.maths.block import after_attention, block_norm, named_steps, prepared
+from attnlab.maths.chunks import token_chunks
+from attnlab.maths.inputs import AttentionInputs, attention_inputs
+from attnlab.maths.positions import alibi_slopes
+from attnlab.maths.precision import Array, rounded, working_dtype
+from attnlab.maths.statistics import HeadStatistics, joined_heads
+from attnlab.maths.step_sums import StepSums
+from attnlab.maths.streaming import StreamedAttention, panel_count, stream
+from attnlab.maths.weights import BlockWeights, linear
+
+
+class HeadGroup(NamedTuple):
+    """The r query heads that share a key/value head, and what streaming made of them."""
+
+    #: what was projected, (n, d_model): the block's input, or its norm (pre-norm)
+    x: Array
+    #: the first of the query heads, and the key/value head
+    first: int
+    shared: int
+    inputs: AttentionInputs
+    attention: StreamedAttention
+
+
+class StreamedLayer(NamedTuple):
+    """What one block leaves of n tokens when nothing of size n × n is kept."""
+
+    x: Array
+    #: what the projections read: x, or its norm (pre-norm)
+    attention_input: Array
+    #: one number per head, (h,)
+    statistics: HeadStatistics
+    #: X and T1 … H in a few numbers each
+    sums: Mapping[str, StepSums]
+    #: X and T1 … H of the tokens asked for, (tokens, d_model) each
+    sampled: Mapping[str, Array]
+    #: H, (n, d_model)
+    output: Array
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def stream_block(
+    spec: BlockSpec,
+    weights: BlockWeights,
+    x: Array,
+    *,
+    sampled: Sequence[int] = (),
+    asymmetry: bool = False,
+    max_bytes: int | None = None,
+    on_group: Callable[[HeadGroup], None] = lambda _: None,
+    advance: Callable[[], None] = lambda: None,
+) -> StreamedLayer:
+    """Run one block on x (n, d_model); the numbers are those of `trace_block` and `dense_statistics` to rounding.
+
+    Args:
+        sampled: tokens whose every step is kept.
+        asymmetry: also measure it, by a second pass over the scores.
+        max_bytes: of the working memory of the attention; None = as `stream` has it.
+        on_group: called with each group of heads while its queries, keys and values are at hand.
+        advance: called as `stream` calls it.
+    """
+    attention_input = x if spec.norm_position == "post" else normed(spec, weights, x)
+    joined = np.zeros((len(x), spec.d_model), working_dtype(np.result_type(x, weights["attn.W_V"])))
+    parts = []
+    for shared in range(spec.n_kv_heads):
+        group = stream_group(spec, weights, attention_input, shared, asymmetry, max_bytes, advance)
+        add_heads(spec, weights, joined, group, x.dtype)
+        parts.append(group.attention.statistics)
+        on_group(group)
+        del group
+    steps = later_steps(spec, weights, x, joined, sampled)
+    return StreamedLayer(x, attention_input, joined_heads(parts), *steps)
+
+
+def normed(spec: BlockSpec, weights: BlockWeights, x: Array) -> Array:
+    """The norm before the attention, (n, d_model)."""
+    found = np.empty_like(x)
+    for tokens in token_chunks(*x.shape):
+        found[tokens] = block_norm(spec, weights, "ln1", x[tokens])
+    return found
+
+
+def stream_group(
+    spec: BlockSpec,
+    weights: BlockWeights,
+    x: Array,
+    shared: int,
+    asymmetry: bool,
+    max_bytes: int | None,
+    advance: Callable[[], None],
+) -> HeadGroup:
+    """Project the query heads of one key/value head and stream their attention."""
+    inputs = group_inputs(spec, weights, x, shared)
+    attention = stream(inputs, asymmetry=asymmetry, max_bytes=max_bytes, advance=advance)
+    return HeadGroup(x, shared * (spec.n_heads // spec.n_kv_heads), shared, inputs, attention)
+
+
+def group_inputs(spec: BlockSpec, weights: BlockWeights, x: Array, shared: int) -> AttentionInputs:
+    """Queries (r, n, d_k), keys (1, n, d_k) and values of one key/value head, checked, with the block's settings."""
+    r = spec.n_heads // spec.n_kv_heads
+    own, one = slice(shared * r, (shared + 1) * r), slice(shared, shared + 1)
+    q, k = (
+        prepared(spec, weights, role.lower(), projected(x, weights, role, heads))
+        for role, heads in (("Q", own), ("K", one))
+    )
+    bias = partial(alibi_panel, alibi_slopes(spec.n_heads)[own], working_dtype(q.dtype))
+    return attention_inputs(
+        q,
+        k,
+        projected(x, weights, "V", one),
+        mask=None,
+        bias=bias if spec.position == "alibi" else None,
+        causal=spec.causal,
+        window=spec.window,
+        scale=spec.scale,
+        softcap=spec.softcap,
+    )
+
+
+def block_panels(
+    spec: BlockSpec, n: int, dtype: np.dtype[Any], *, asymmetry: bool = False, max_bytes: int | None = None
+) -> int:
+    """How often `stream_block` calls `advance` for n tokens."""
+    return spec.n_kv_heads * panel_count(shape_only(spec, n, dtype), asymmetry=asymmetry, max_bytes=max_bytes)
+
+
+def shape_only(spec: BlockSpec, n: int, dtype: np.dtype[Any]) -> AttentionInputs:
+    """A group's inputs as far as their shapes and settings go: every number is one 0, held once."""
+    r = spec.n_heads // spec.n_kv_heads
+    zero = np.zeros((), working_dtype(dtype))
+    q, k, v = (np.broadcast_to(zero, shape) for shape in ((1, r * n, spec.d_k), (1, n, spec.d_k), (1, n, spec.d_v)))
+    scale = spec.score_scale
+    return AttentionInputs(
+        q, k, v, None, None, spec.causal, spec.window, scale, spec.softcap, (r, n, n), np.dtype(dtype), headed=True
+    )
+
+
+def projected(x: Array, weights: BlockWeights, role: str, heads: slice) -> Array:
+    """x W + b of some heads, (heads, n, width)."""
+    w, b = weights[f"attn.W_{role}"][heads], weights.get(f"attn.b_{role}")
+    bias = None if b is None else b[heads, None]
+    found = np.empty((len(w), len(x), w.shape[-1]), np.result_type(x, w))
+    for tokens in token_chunks(*x.shape):
+        found[:, tokens] = linear(x[tokens], w, bias)
+    return found
+
+
+def alibi_panel(slopes: Array, dtype: np.dtype[Any], head: int, queries: slice, keys: slice) -> Array:
+    """−slope·abs(i − j) of some queries and keys: `alibi_bias` without its n × n array."""
+    i, j = (np.arange(part.start, part.stop).astype(dtype) for part in (queries, keys))
+    distance: Array = i[:, None] - j
+    np.abs(distance, out=distance)
+    distance *= dtype.type(-slopes[head])
+    return distance
+
+
+def add_heads(spec: BlockSpec, weights: BlockWeights, joined: Array, group: HeadGroup, dtype: np.dtype[Any]) -> None:
+    """Add what a group's heads contribute to T1 (without b_O), which is rounded only once all are in."""
+    outputs = rounded(group.attention.output, dtype)
+    for head, output in enumerate(outputs, start=group.first):
+        if spec.output_projection:
+            w_o = weights["attn.W_O"][head].astype(joined.dtype, copy=False)
+            for tokens in token_chunks(*joined.shape):
+                joined[tokens] += output[tokens].astype(joined.dtype, copy=False) @ w_o
+        else:
+            joined[:, head * spec.d_v : (head + 1) * spec.d_v] = output
+
+
+def later_steps(
+    spec: BlockSpec, weights: BlockWeights, x: Array, joined: Array, sampled: Sequence[int]
+) -> tuple[dict[str, StepSums], dict[str, Array], Array]:
+    """T1 … H some tokens at a time: their sums, those of the sampled tokens, and H.
+
+    Args:
+        joined: (n, d_model), T1 without b_O; where it has H's dtype, H takes its place.
+    """
+    dtype = np.result_type(x, weights["attn.W_V"])
+    output = joined if joined.dtype == dtype else np.empty(joined.shape, dtype)
+    wanted = np.asarray(sampled, dtype=np.intp)
+    sums: dict[str, StepSums] = {}
+    kept: dict[str, Array] = {}
+    for tokens in token_chunks(len(x), max(spec.d_model, spec.d_ff or 0)):
+        if spec.output_projection and "attn.b_O" in weights:
+            joined[tokens] += weights["attn.b_O"].astype(joined.dtype, copy=False)
+        t1 = rounded(joined[tokens], dtype)
+        later = after_attention(spec, weights, x[tokens], t1)
+        here = (wanted >= tokens.start) & (wanted < tokens.stop)
+        for name, step in {"X": x[tokens], **named_steps(t1, later)}.items():
+            sums[name] = sums.get(name, StepSums()).merged(StepSums.of(step))
+            rows = kept.setdefault(name, np.empty((len(wanted), spec.d_model), step.dtype))
+            rows[here] = step[wanted[here] - tokens.start]
+        output[tokens] = later.output
+    return sums, kept, output
