@@ -23,7 +23,10 @@ NARROWER = {"theory": {"theory", *GROUND}, "show": {"show", "records"}, "errors"
 #: third-party package -> the wings that may import it
 RESERVED = {"typer": {"cli"}, "click": {"cli"}, "rich": {"show"}, "matplotlib": {"show"}}
 #: Slow to import, or an extra: imported where they are used.
-HEAVY = {"matplotlib", "numba", "tokenizers", "torch", "pydantic"}
+HEAVY = {"matplotlib", "numba", "llvmlite", "tokenizers", "torch", "pydantic"}
+#: Modules made of what a heavy package compiles: as heavy as it is, so that others import them where they are used.
+COMPILED = {"attnlab.maths.compiled", "attnlab.maths.compiled_tiles"}
+COMPILERS = {"numba", "llvmlite"}
 PRINTERS = {"cli", "show", "__main__"}
 OPENERS = {"files", "models"}
 #: Ways to reach a file besides `open`. np.save and its like can write to memory too; that also is for files to do.
@@ -134,8 +137,10 @@ def reserved_packages(module: Module) -> Iterator[str]:
 
 
 def heavy_only_where_used(module: Module) -> Iterator[str]:
-    for package, found in third_party(module):
-        if package in HEAVY and not found.in_function and not found.for_types:
+    own = {*COMPILED, *COMPILERS} if module.name in COMPILED else set[str]()
+    for found in imports(module.tree):
+        names = {".".join(found.target.split(".")[:length]) for length in (1, 3)}
+        if names & ((HEAVY | COMPILED) - own) and not found.in_function and not found.for_types:
             yield f"imports {found.target} at start"
 
 
@@ -144,7 +149,7 @@ def declared_packages(module: Module) -> Iterator[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [name for extra in ("fast", "models", "torch") for name in project["optional-dependencies"][extra]]
     for package, found in third_party(module):
-        declared = project["dependencies"] + (extras if found.in_function else [])
+        declared = project["dependencies"] + (extras if found.in_function or module.name in COMPILED else [])
         names = {normalised(re.split("[<>=~! ;[]", line)[0]) for line in declared}
         distributions = INSTALLED.get(package, [package])
         if not found.for_types and not names & {normalised(name) for name in distributions}:

@@ -31,6 +31,9 @@ EXCEPTIONS: Mapping[tuple[str, str], str] = {
     ("imports_only_below", "attnlab.cli.app: imports by name"): (
         "the commands of its own wing, from the table COMMANDS: a command line loads the one that it names"
     ),
+    ("files_open_files", "attnlab.measure.peak: calls .open"): (
+        "/proc/self/clear_refs, where the kernel is told to forget the highest resident size: no file of a user's"
+    ),
 }
 
 
@@ -74,6 +77,9 @@ BROKEN = [
     (heavy_only_where_used, "attnlab.show.plots", "from matplotlib.figure import Figure"),
     (heavy_only_where_used, "attnlab.maths.fast", "try:\n    import numba\nexcept ImportError:\n    numba = None"),
     (heavy_only_where_used, "attnlab.maths.fast", "class Fast:\n    import torch"),
+    (heavy_only_where_used, "attnlab.maths.fast", "from attnlab.maths.compiled import exponentials"),
+    (heavy_only_where_used, "attnlab.maths.fast", "from attnlab.maths import compiled"),
+    (heavy_only_where_used, "attnlab.maths.compiled", "import torch"),
     (declared_packages, "attnlab.maths.fast", "import scipy.special"),
     (declared_packages, "attnlab.maths.fast", "import numba"),
     (declared_packages, "attnlab.maths.fast", "def f():\n    import hypothesis"),
@@ -102,6 +108,10 @@ KEPT = [
     (reserved_packages, "attnlab.cli.run", "import typer, numpy"),
     (heavy_only_where_used, "attnlab.show.plots", "if TYPE_CHECKING:\n    from matplotlib.figure import Figure"),
     (heavy_only_where_used, "attnlab.show.plots", "def f():\n    import matplotlib"),
+    (heavy_only_where_used, "attnlab.maths.fast", "def f():\n    from attnlab.maths.compiled import exponentials"),
+    (heavy_only_where_used, "attnlab.maths.fast", "from attnlab.maths.compiler import x"),
+    (heavy_only_where_used, "attnlab.maths.compiled_tiles", "import numba\nfrom attnlab.maths.compiled import f"),
+    (declared_packages, "attnlab.maths.compiled", "import numba\nfrom llvmlite import ir"),
     (declared_packages, "attnlab.files.config", "import yaml\nimport ml_dtypes\ndef f():\n    import numba"),
     (files_open_files, "attnlab.files.config", "open('x')"),
     (files_open_files, "attnlab.measure.memory", "Path('/proc/meminfo').read_text()"),

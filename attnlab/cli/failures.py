@@ -32,6 +32,8 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__()
         self.signal = signal.Signals(number)
+        #: what of the work is not lost, and how to go on
+        self.kept = ""
 
 
 def guarded(work: Callable[[], int], *, debug: bool) -> int:
@@ -54,7 +56,8 @@ def guarded(work: Callable[[], int], *, debug: bool) -> int:
         _silence_stdout()  # typer's own way with a broken pipe is exit code 1
         return BROKEN_PIPE
     except Stopped as stop:
-        return _failed(f"{STOPPING[stop.signal]}: the result is not complete", 128 + stop.signal, debug=debug)
+        text = f"{STOPPING[stop.signal]}: the result is not complete" + (f"; {stop.kept}" if stop.kept else "")
+        return _failed(text, 128 + stop.signal, debug=debug)
     except AttnlabError as error:
         return _failed(str(error), error.exit_code, debug=debug)
     except MemoryError:

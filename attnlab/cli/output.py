@@ -27,11 +27,13 @@ class Wishes:
     quiet: bool
     figures: bool
     out: Path | None
+    #: the directory of an interrupted run that goes on
+    resume: Path | None = None
 
     @property
     def writes_files(self) -> bool:
-        """Whether files are written: always, but with --json only where --out says."""
-        return not self.json or self.out is not None
+        """Whether files are written: always, but with --json only where --out or --resume says."""
+        return not self.json or self.out is not None or self.resume is not None
 
 
 @contextmanager
@@ -54,13 +56,28 @@ def run_directory(
         "machine": vars(this_machine()),
         "inputs": dict(inputs),
     }
-    directory = RunDirectory.make(wishes.command, wishes.out, manifest)
+    directory = begun(wishes, manifest)
     try:
         directory.running()
         yield directory
     except BaseException:
         directory.interrupted()
         raise
+
+
+def begun(wishes: Wishes, manifest: Mapping[str, object]) -> RunDirectory:
+    """A directory made for this run, or that of the interrupted one that goes on."""
+    if wishes.resume is None:
+        return RunDirectory.make(wishes.command, wishes.out, manifest)
+    from attnlab.files.manifests import read_manifest
+
+    directory = RunDirectory.reopen(wishes.resume, manifest)
+    try:  # now that nobody else can bring it to its end
+        directory.started = str(read_manifest(wishes.resume, wishes.command)["started"])
+    except BaseException:
+        directory.let_go()
+        raise
+    return directory
 
 
 def deliver(

@@ -50,13 +50,15 @@ def _sync_directory(path: Path) -> None:
 
 @dataclass
 class RunDirectory:
-    """A run's own directory, and its run.json, which says how the run is getting on."""
+    """A run's own directory, and its run.json, which says how the run is getting on. One process holds it at a time."""
 
     path: Path
     manifest: Mapping[str, object]
     started: str
     #: whether everything has been written
     done: bool = False
+    #: the open directory whose lock is held; None: it is held no longer, or nothing here can be
+    lock: int | None = None
 
     @classmethod
     def make(cls, command: str, out: Path | None, manifest: Mapping[str, object]) -> "RunDirectory":
@@ -72,7 +74,21 @@ class RunDirectory:
             WriteError: the directory could not be made.
         """
         path = named_directory(out) if out is not None else fresh_directory(Path("outputs"), command)
-        return cls(path, manifest, _now())
+        return cls(path, manifest, _now(), lock=held(path))
+
+    @classmethod
+    def reopen(cls, path: Path, manifest: Mapping[str, object]) -> "RunDirectory":
+        """Take up the directory of a run that was interrupted. Its run.json stays as it is until `running`.
+
+        Args:
+            manifest: as for `make`.
+
+        Raises:
+            UsageError: there is no such directory, or a run or another resume is at work in it.
+        """
+        if not path.is_dir():
+            raise UsageError(f"--resume {shown(path)}: not a directory; expected that of an interrupted run")
+        return cls(path, manifest, _now(), lock=held(path))
 
     def write(self, name: str, data: bytes) -> None:
         """Write one of the run's files."""
@@ -86,11 +102,19 @@ class RunDirectory:
         """Say in run.json that everything was written."""
         self._say("complete", finished=_now())
         self.done = True
+        self.let_go()
 
     def interrupted(self) -> None:
         """Say in run.json that the run ended before it was done, unless it was."""
         if not self.done:
             self._say("interrupted", finished=_now())
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Let another process take the directory up."""
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None
 
     def _say(self, status: str, finished: str | None = None) -> None:
         times = {"started": self.started, "finished": finished}
@@ -127,6 +151,27 @@ def fresh_directory(parent: Path, command: str) -> Path:
         raise WriteError(
             f"{shown(parent)}: could not be made: {error.strerror or error}; --out DIR puts it elsewhere"
         ) from error
+
+
+def held(path: Path) -> int | None:
+    """The directory, opened and locked until it is closed; None where nothing can be: no fcntl, or no locks there.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise UsageError(f"{shown(path)}: another attnlab is at work in it; expected one at a time") from None
+        return None
+    return descriptor
 
 
 def _now() -> str:
