@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from attnlab.errors import UsageError
-from attnlab.experiments.run import Selection, run_qkv
+from attnlab.experiments.run_qkv import run_qkv
+from attnlab.experiments.run_record import Selection
 from attnlab.files.embeddings import QKV
 from tests.commands import attnlab, error_line, printed_json, weights_of, written
 

@@ -82,7 +82,7 @@ def result(here: Path) -> Any:
 class TestJson:
     def test_has_the_fields_that_are_promised(self, result: Any) -> None:
         first = ["schema", "version", "seed", "config"]
-        assert list(result) == [*first, "tokens", "n", "heads", "steps", "checks", "attention"]
+        assert list(result) == [*first, "tokens", "n", "kernel", "heads", "steps", "checks", "attention"]
         assert result["schema"] == "attnlab.run/1"
         assert result["seed"] == 0
         assert result["tokens"] is None
@@ -221,12 +221,13 @@ class TestArrays:
 
 class TestMemory:
     def test_too_many_tokens_are_refused_and_the_advice_works(self, here: Path) -> None:
-        line = error_line(attnlab("run", "single-head", "--n", "3000", "--max-memory", "64MiB", cwd=here), 4)
-        assert line.startswith("run: single-head: 3,000 tokens would need 0.3 GiB, and 64.0 MiB may be used; take ")
+        asked = ("run", "single-head", "--kernel", "dense", "--max-memory", "64MiB")
+        line = error_line(attnlab(*asked, "--n", "3000", cwd=here), 4)
+        begun = "run: single-head: 3,000 tokens would need 90.8 MiB for their matrices, and 64.0 MiB may be used; "
+        assert line.startswith(begun + "add --kernel streaming (needs ")
         most = re.findall(r"take ([\d,]+) tokens, or give --max-memory more", line)[0].replace(",", "")
-        within = ("run", "single-head", "--max-memory", "64MiB", "--json")
-        assert attnlab(*within, "--n", most, cwd=here).code == 0
-        assert attnlab(*within, "--n", str(int(most) + 1), cwd=here).code == 4
+        assert attnlab(*asked, "--json", "--n", most, cwd=here).code == 0
+        assert attnlab(*asked, "--json", "--n", str(int(most) + 1), cwd=here).code == 4
 
     def test_weights_count_too(self, here: Path) -> None:
         line = error_line(attnlab("run", "gpt2-small", "--max-memory", "100MB", cwd=here), 4)
@@ -235,8 +236,10 @@ class TestMemory:
     def test_so_do_arrays_of_ones_own(self, here: Path) -> None:
         q = np.zeros((500, 2), np.float32)
         np.savez(here / "long.npz", q=q, k=q, v=q)
-        line = error_line(attnlab("run", "--qkv", "long.npz", "--max-memory", "1M", cwd=here), 4)
-        assert line.startswith("run: long: 500 queries and 500 keys would need 0.0 GiB for their matrices")
+        asked = ("run", "--qkv", "long.npz", "--kernel", "dense")
+        line = error_line(attnlab(*asked, "--max-memory", "1M", cwd=here), 4)
+        assert line.startswith("run: long: 500 queries and 500 keys would need ")
+        assert "for their matrices, and 1.0 MiB may be used; " in line
 
     @pytest.mark.parametrize(
         ("arguments", "said"), [(["--max-memory", "much"], "'much'; expected a size"), (["--n", "0"], "0")]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from attnlab.experiments.checks import attention_checks, differences, equations_check, identity_check
 from attnlab.experiments.expectation import Expectation, expected_scores, isotropic_deviation
-from attnlab.experiments.run import expectation_of
+from attnlab.experiments.run_bench import expectation_of
 from attnlab.maths.architecture import BlockSpec, Initialisation, Rotary
 from attnlab.maths.block import LayerTrace, trace_block
 from attnlab.maths.dense import dense_statistics
@@ -137,8 +137,8 @@ class TestOfARun:
             stack=SimpleNamespace(weights=[weights_of(spec)] * 2),
         )
         trace: Any = SimpleNamespace(layers=[layer, layer])
-        assert expectation_of(bench, trace, 0, 0).kind == kind
-        assert expectation_of(bench, trace, 1, 0).kind == "isotropic"
+        assert expectation_of(bench, 0, trace.layers[0], 0).kind == kind
+        assert expectation_of(bench, 1, trace.layers[1], 0).kind == "isotropic"
 
 
 class TestNoLaw:

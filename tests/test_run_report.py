@@ -9,10 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from attnlab.experiments.expectation import Expectation
-from attnlab.experiments.run import HeadResult, RunRecord, Selection, StepResult, run_qkv
 from attnlab.experiments.run_document import csv_table
 from attnlab.experiments.run_figures import figures
 from attnlab.experiments.run_findings import findings
+from attnlab.experiments.run_qkv import run_qkv
+from attnlab.experiments.run_record import HeadResult, RunRecord, Selection, StepResult
 from attnlab.experiments.run_report import ratio_in_words, report, times
 from attnlab.files.embeddings import QKV
 from attnlab.records import Finding, Histogram, Series, Table

@@ -1,13 +1,16 @@
 """The options that commands share, and how their texts are read."""
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from attnlab.errors import UsageError
 from attnlab.measure.memory import available_bytes
+
+Name = TypeVar("Name", bound=str)
 
 ConfigArgument = Annotated[str | None, typer.Argument(help="a preset's name or a YAML file", metavar="CONFIG")]
 Seed = Annotated[int | None, typer.Option(help="draw weights and input with this seed")]
@@ -94,3 +97,30 @@ def check_seed(seed: int | None) -> None:
     """
     if seed is not None and seed < 0:
         raise UsageError(f"--seed {seed}; expected a whole number of 0 or more")
+
+
+def one_of(option: str, text: str, known: Sequence[Name]) -> Name:
+    """The text as one of the names known.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    for name in known:
+        if name == text:
+            return name
+    raise UsageError(f"{option} {text!r}; expected {', '.join(known[:-1])} or {known[-1]}")
+
+
+def refuse_beside(setting: str, others: Mapping[str, object]) -> None:
+    """Refuse options that another one leaves without a meaning.
+
+    Args:
+        setting: the other one, and why, if that needs saying.
+        others: option -> its value, None where it was not given.
+
+    Raises:
+        UsageError: naming the first that was given.
+    """
+    for option, value in others.items():
+        if value is not None:
+            raise UsageError(f"{option}: not together with {setting}")

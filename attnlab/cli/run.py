@@ -1,6 +1,7 @@
 """`attnlab run`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,14 +15,15 @@ from attnlab.cli.progress import progress
 from attnlab.errors import AttnlabError, UsageError
 
 if TYPE_CHECKING:
-    from attnlab.experiments.run import RunRecord, Selection
+    from attnlab.experiments.run_record import RunRecord, Selection
     from attnlab.files.config import Config
+    from attnlab.files.kernels import KernelWish
     from attnlab.files.runs import RunDirectory
 
 EPILOG = """\b
 Examples:
-  attnlab run
-  attnlab run vaswani-base --n 24 --head 0.3 --no-figures"""
+  attnlab run vaswani-base --n 24 --head 0.3 --no-figures
+  attnlab run single-head --n 2048 --kernel streaming --no-figures"""
 
 Layers = Annotated[str | None, typer.Option(help="only these, such as 0-3,5", metavar="LIST")]
 Heads = Annotated[str | None, typer.Option(help="only these, in every layer", metavar="LIST")]
@@ -29,6 +31,17 @@ N = Annotated[int | None, typer.Option(help="so many random tokens")]
 Qkv = Annotated[
     str | None,
     typer.Option(help="attention of these arrays: .npz with q, k, v, optional mask, bias", metavar="FILE"),
+]
+KernelOption = Annotated[
+    str,
+    typer.Option(
+        "--kernel",
+        help="dense keeps the matrices, streaming never makes them; auto: as memory allows",
+        metavar="KERNEL",
+    ),
+]
+Asymmetry = Annotated[
+    bool, typer.Option("--asymmetry", help="measure it also without the matrices: a second pass, half as long again")
 ]
 Arrays = Annotated[bool, typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names")]
 
@@ -42,6 +55,8 @@ def run(
     head: options.Head = None,
     layers: Layers = None,
     heads: Heads = None,
+    kernel: KernelOption = "auto",
+    asymmetry: Asymmetry = False,
     seed: options.Seed = None,
     out: options.Out = None,
     arrays: Arrays = False,
@@ -58,22 +73,51 @@ def run(
     wishes = Wishes(command="run", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out))
     try:
         options.check_seed(seed)
-        budget = options.memory_budget(max_memory)
+        way = Way(
+            kernel=kernel_wish(kernel, arrays=arrays),
+            asymmetry=asymmetry,
+            budget=options.memory_budget(max_memory),
+            arrays=arrays,
+        )
         selection = make_selection(head, layers, heads)
         if qkv is not None:
             others = {"CONFIG": config, "--embeddings": embeddings, "--tokens": tokens, "--n": n, "--seed": seed}
-            refuse_beside_qkv(others)
-            run_arrays(Path(qkv), selection, wishes, budget, arrays=arrays)
+            options.refuse_beside("--qkv, whose arrays are the whole input", others)
+            run_arrays(Path(qkv), selection, wishes, way)
             return
-        chosen = choose_config(config, options.as_path(embeddings), options.as_path(tokens), n, seed, budget)
-        run_block(chosen, selection, wishes, budget, arrays=arrays)
+        chosen = choose_config(config, options.as_path(embeddings), options.as_path(tokens), n, seed, way.budget)
+        run_block(chosen, selection, wishes, way)
     except AttnlabError as error:
         raise about("run", error) from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How to run: which kernel, whether to measure the asymmetry, in how many bytes, and whether to write arrays."""
+
+    kernel: "KernelWish"
+    asymmetry: bool
+    budget: int
+    arrays: bool
+
+
+def kernel_wish(text: str, *, arrays: bool) -> "KernelWish":
+    """The kernel asked for; None where --arrays needs the matrices.
+
+    Raises:
+        UsageError: there is no such kernel, or it has no arrays to write.
+    """
+    from attnlab.files.kernels import KERNELS
+
+    if arrays and text == "streaming":
+        raise UsageError("--arrays: not together with --kernel streaming, which never makes the matrices")
+    kernel = options.one_of("--kernel", text, KERNELS)
+    return None if arrays and kernel == "auto" else kernel
+
+
 def make_selection(head: str | None, layers: str | None, heads: str | None) -> "Selection":
     """What to report and to show; a head shown is also a head reported."""
-    from attnlab.experiments.run import Selection
+    from attnlab.experiments.run_record import Selection
 
     return Selection(
         layers=options.index_list("--layers", layers),
@@ -82,44 +126,53 @@ def make_selection(head: str | None, layers: str | None, heads: str | None) -> "
     )
 
 
-def refuse_beside_qkv(others: Mapping[str, object]) -> None:
-    """q, k and v are all there is to run: nothing else may describe the input."""
-    for name, value in others.items():
-        if value is not None:
-            raise UsageError(f"{name}: not together with --qkv, whose arrays are the whole input")
-
-
-def run_block(config: "Config", selection: "Selection", wishes: Wishes, budget: int, *, arrays: bool) -> None:
+def run_block(config: "Config", selection: "Selection", wishes: Wishes, way: Way) -> None:
     """Run a configuration's block, and answer."""
     from attnlab.experiments.run import run as experiment
+    from attnlab.experiments.run import run_steps
     from attnlab.files.config import config_document
     from attnlab.files.stacks import load_bench
     from attnlab.maths.threads import threads_for
 
     seed = seed_of(config)
     document = config_document(config)
-    steps = 3 * config.layers  # weights, trace, statistics
-    with progress("running", steps, visible=not wishes.quiet) as bar:
-        bench = load_bench(config, max_bytes=budget, advance=bar.advance)
+    with progress("running", config.layers, visible=not wishes.quiet) as bar:
+        bench = load_bench(config, max_bytes=way.budget, kernel=way.kernel, advance=bar.advance)
+        bar.total += run_steps(bench, selection, asymmetry=way.asymmetry)
         with run_directory(wishes, document, seed, bench.sha256) as directory:
             with threads_for(config.block.largest_product(len(bench.x))):
-                record = experiment(bench, selection, advance=bar.advance)
+                record = experiment(bench, selection, asymmetry=way.asymmetry, advance=bar.advance)
             bar.clear()
             beginning = begin_document("run", seed, document)
-            answer(record, wishes, directory, beginning, arrays=arrays, summary=summary_of(config))
+            answer(record, wishes, directory, beginning, arrays=way.arrays, summary=summary_of(config))
     exit_by_checks(record)
 
 
-def run_arrays(path: Path, selection: "Selection", wishes: Wishes, budget: int, *, arrays: bool) -> None:
+def run_arrays(path: Path, selection: "Selection", wishes: Wishes, way: Way) -> None:
     """Run attention on q, k and v as given, and answer."""
-    from attnlab.experiments.run import run_qkv
+    from attnlab.experiments.run_qkv import qkv_inputs, run_qkv
     from attnlab.files.embeddings import read_qkv
     from attnlab.files.opening import sha256, shown
+    from attnlab.maths.streaming import panel_count
 
-    given = read_qkv(path, max_bytes=budget)
-    with run_directory(wishes, None, None, {str(path): sha256(path)}) as directory:
-        record = run_qkv(shown(path.stem), given, selection, max_bytes=budget)
-        answer(record, wishes, directory, begin_document("run", None, None), arrays=arrays, summary="")
+    name = shown(path.stem)
+    given = read_qkv(path, max_bytes=way.budget)
+    steps = panel_count(qkv_inputs(name, given), asymmetry=way.asymmetry)
+    with (
+        progress("running", steps, visible=not wishes.quiet) as bar,
+        run_directory(wishes, None, None, {str(path): sha256(path)}) as directory,
+    ):
+        record = run_qkv(
+            name,
+            given,
+            selection,
+            max_bytes=way.budget,
+            kernel=way.kernel,
+            asymmetry=way.asymmetry,
+            advance=bar.advance,
+        )
+        bar.clear()
+        answer(record, wishes, directory, begin_document("run", None, None), arrays=way.arrays, summary="")
     exit_by_checks(record)
 
 

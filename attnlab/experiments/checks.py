@@ -1,7 +1,9 @@
 """What must hold of any attention and any block, whatever the input: measured, beside the bound that it must keep."""
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from attnlab.records import Check
 from attnlab.show.numbers import number
 from attnlab.theory.scores import score_variance_identity
 
+#: Rows of a matrix that are held in float64 at a time.
+ROWS = 256
+
 
 def attention_checks(attentions: Sequence[AttentionSteps], statistics: Sequence[HeadStatistics]) -> list[Check]:
     """Rows sum to 1, no weight is negative, and no output is longer than the longest value it is made of."""
@@ -22,7 +27,7 @@ def attention_checks(attentions: Sequence[AttentionSteps], statistics: Sequence[
     m = attentions[0].weights.shape[-1]
     rounding = (4 + math.log2(max(m, 1))) * float(np.finfo(working).eps)
     off = largest([row_sum_error(steps) for steps in attentions])
-    least = -largest([-steps.weights for steps in attentions])
+    least = -largest([-least_of(steps.weights) for steps in attentions])
     ratio = largest([one.norm_bound for one in statistics])
     apart = f"off by at most {number(off)}" if not math.isnan(off) else "not measured: no row is finite"
     unseen = " (not measured: no weight is finite)" if math.isnan(least) else ""
@@ -42,6 +47,11 @@ def row_sum_error(steps: AttentionSteps) -> Array:
     seen = ~np.isneginf(steps.lse)
     off: Array = np.abs(steps.weights.sum(axis=-1, dtype=np.float64) - 1)
     return off[seen]
+
+
+def least_of(weights: Array) -> Array:
+    """The least number of all, passing over NaN; NaN if there is nothing else, or nothing at all."""
+    return np.fmin.reduce(weights, axis=None) if weights.size else np.array(np.nan)
 
 
 def identity_check(layers: Sequence[tuple[Array, Array, Array]], scale: float) -> Check:
@@ -70,8 +80,7 @@ def closeness(value: float, bound: float) -> str:
 def identity_error(q: Array, k: Array, scores: Array, scale: float) -> tuple[float, float]:
     """How far the two are apart as a share of the variance, and how far rounding and underflow may bring them."""
     expected = score_variance_identity(q, k, scale=scale)
-    wide = scores.astype(np.float64)
-    measured = float(np.square(wide - wide.mean()).mean())
+    measured = variance(scores)
     size = abs(scale) * max_norm(q) * max_norm(k)
     limits = np.finfo(scores.dtype)
     underflow = max(1.0, abs(scale)) * q.shape[-1] * float(limits.tiny)
@@ -81,35 +90,78 @@ def identity_error(q: Array, k: Array, scores: Array, scale: float) -> tuple[flo
     return apart, 2 * rounding + rounding**2
 
 
+def variance(numbers: Array) -> float:
+    """Of all the numbers of (n, m), in float64 and two passes, some rows at a time."""
+    parts = [numbers[i : i + ROWS] for i in range(0, len(numbers), ROWS)]
+    mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / numbers.size
+    return sum(float(np.square(part.astype(np.float64) - mean).sum()) for part in parts) / numbers.size
+
+
 def max_norm(x: Array) -> float:
     """The longest row."""
     return float(np.linalg.norm(x.astype(np.float64), axis=-1).max(initial=0.0))
 
 
+class Tokens(NamedTuple):
+    """Some tokens of a block: each step that they went through, and what the attention gathered for them."""
+
+    #: X and T1 … H, (tokens, d_model) each
+    steps: Mapping[str, Array]
+    #: Σ_j p_ij v_j of every head as (P X) W_V + b_V: (h, tokens, d_v) float64
+    heads: Array
+    #: the longest of all the tokens that the projections read, those not finite apart
+    longest: float
+
+
+def traced_tokens(spec: BlockSpec, weights: BlockWeights, layer: LayerTrace) -> Tokens:
+    """Every token of a block whose matrices were kept."""
+    finite = np.isfinite(layer.attention_input.astype(np.float64)).all(axis=-1)
+    heads = gathered(spec, widened(weights), layer)
+    return Tokens({"X": layer.x, **layer.steps}, heads, max_norm(layer.attention_input[finite]))
+
+
 def equations_check(layers: Sequence[tuple[BlockSpec, BlockWeights, LayerTrace]]) -> Check:
-    """Every step T1 … H equals its equation, worked out again in float64 from the steps before it."""
-    errors = [error for spec, weights, layer in layers for error in step_errors(spec, weights, layer)]
-    spec, _, layer = layers[0]
-    eps = float(np.finfo(layer.output.dtype).eps) if layer.output.dtype.kind == "f" else 2.0**-7
-    width = max(spec.d_model, spec.d_ff or 1, spec.n_heads * spec.d_v, len(layer.x))
-    value = largest(errors)
-    bound = 8 * eps * math.sqrt(width)
-    return check("steps_equal_equations", value, bound, f"T1 … H equal their equations ({closeness(value, bound)})")
+    """Every step T1 … H of every token equals its equation, worked out again in float64 from the steps before it."""
+    tokens = ((spec, weights, traced_tokens(spec, weights, layer)) for spec, weights, layer in layers)
+    return tokens_check(len(layers[0][2].x), tokens)
+
+
+def tokens_check(n: int, layers: Iterable[tuple[BlockSpec, BlockWeights, Tokens]], of: str = "") -> Check:
+    """The same for the tokens at hand.
+
+    Args:
+        n: tokens that an output may gather from.
+        of: which tokens, where not all: " of 8 tokens".
+    """
+    value, bound = math.nan, 0.0
+    for spec, weights, tokens in layers:
+        width = max(spec.d_model, spec.d_ff or 1, spec.n_heads * spec.d_v, n)
+        value = largest([*step_errors(spec, weights, tokens), np.array(value)])
+        bound = 8 * epsilon(tokens.steps["H"].dtype) * math.sqrt(width)
+    text = f"T1 … H{of} equal their equations ({closeness(value, bound)})"
+    return check("steps_equal_equations", value, bound, text)
+
+
+def epsilon(dtype: np.dtype[Any]) -> float:
+    """The distance from 1 to the next number; bfloat16's is unknown to numpy."""
+    return float(np.finfo(dtype).eps) if dtype.kind == "f" else 2.0**-7
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is an error only where the two sides differ in it
-def step_errors(spec: BlockSpec, weights: BlockWeights, layer: LayerTrace) -> list[Array]:
-    """For each step, the differences from its equation as shares of the step's largest number.
+def step_errors(spec: BlockSpec, weights: BlockWeights, tokens: Tokens) -> list[Array]:
+    """For each step, the largest difference from its equation as a share of the step's largest number.
 
     Below the dtype's smallest normal number there are fewer digits to agree in: shares are of no less than that.
     Where one side is finite and the other is not, the difference is inf; where neither is, there is none.
     """
     errors = []
-    least = float(np.finfo(layer.output.dtype).tiny) if layer.output.dtype.kind == "f" else 2.0**-126
+    dtype = tokens.steps["H"].dtype
+    least = float(np.finfo(dtype).tiny) if dtype.kind == "f" else 2.0**-126
     wide = widened(weights)
-    for name, expected in step_equations(spec, wide, layer).items():
-        sizes = (least, rounded_at(wide, name, layer), float(np.abs(expected[np.isfinite(expected)]).max(initial=0)))
-        errors.append(differences(layer.steps[name], expected) / max(filter(math.isfinite, sizes)))
+    for name, expected in step_equations(spec, wide, tokens).items():
+        sizes = (least, rounded_at(wide, name, tokens), float(np.abs(expected[np.isfinite(expected)]).max(initial=0)))
+        difference = largest([differences(tokens.steps[name], expected)])
+        errors.append(np.array(difference / max(filter(math.isfinite, sizes))))
     return errors
 
 
@@ -121,28 +173,28 @@ def differences(step: Array, expected: Array) -> Array:
     return difference[finite | expected_finite]
 
 
-def rounded_at(weights: BlockWeights, name: str, layer: LayerTrace) -> float:
+def rounded_at(weights: BlockWeights, name: str, tokens: Tokens) -> float:
     """How large the numbers are whose rounding a step inherits: in T1 and T4 the products' before anything cancels.
 
     Opposite signs or a gelu may leave next to nothing of a number, but not of its rounding.
     """
     if name == "T1":
-        x, first, last = layer.attention_input, "attn.W_V", "attn.W_O"
+        longest, first, last = tokens.longest, "attn.W_V", "attn.W_O"
     elif name == "T4":
-        x, first, last = layer.steps["T3"], "mlp.W_in", "mlp.W_out"
+        t3 = tokens.steps["T3"]
+        longest = max_norm(t3[np.isfinite(t3.astype(np.float64)).all(axis=-1)])
+        first, last = "mlp.W_in", "mlp.W_out"
     else:
         return 0.0
-    x = x[np.isfinite(x.astype(np.float64)).all(axis=-1)]
     columns = float(np.linalg.norm(weights[first], axis=-2).max())
-    return max_norm(x) * columns * (float(np.abs(weights[last]).max()) if last in weights else 1.0)
+    return longest * columns * (float(np.abs(weights[last]).max()) if last in weights else 1.0)
 
 
-def step_equations(spec: BlockSpec, weights: BlockWeights, layer: LayerTrace) -> dict[str, Array]:
+def step_equations(spec: BlockSpec, weights: BlockWeights, tokens: Tokens) -> dict[str, Array]:
     """The right-hand sides of T1 … H in float64. T1 is put together the other way round: (P X) W_V, not P (X W_V)."""
-    x = layer.x.astype(np.float64)
-    have = {name: step.astype(np.float64) for name, step in layer.steps.items()}
+    have = {name: step.astype(np.float64) for name, step in tokens.steps.items()}
     post = spec.norm_position == "post"
-    sides = {"T1": join_heads(spec, weights, gathered(spec, weights, layer)), "T2": x + have["T1"]}
+    sides = {"T1": join_heads(spec, weights, tokens.heads), "T2": have["X"] + have["T1"]}
     if "T3" in have:
         sides["T3"] = block_norm(spec, weights, "ln1" if post else "ln2", have["T2"])
     if "T4" in have:
@@ -159,15 +211,20 @@ def gathered(spec: BlockSpec, weights: BlockWeights, layer: LayerTrace) -> Array
 
     A token that is not finite reaches the rows that see it, and no other.
     """
-    p = layer.weights.astype(np.float64)
-    shared = spec.n_heads // spec.n_kv_heads
     x = layer.attention_input.astype(np.float64)
     finite = np.asarray(np.isfinite(x).all(axis=-1))
-    heads: Array = p @ np.where(finite[:, None], x, 0) @ np.repeat(weights["attn.W_V"], shared, axis=0)
-    if "attn.b_V" in weights:
-        heads += p.sum(axis=-1, keepdims=True) * np.repeat(weights["attn.b_V"], shared, axis=0)[:, None]
-    seen = np.broadcast_to(True if layer.visible is None else layer.visible, p.shape)
-    heads[(seen & ~finite).any(axis=-1)] = np.nan
+    x[~finite] = 0
+    seen = np.broadcast_to(True if layer.visible is None else layer.visible, layer.weights.shape)
+    heads = np.empty((spec.n_heads, len(layer.x), spec.d_v))
+    for head, start in itertools.product(range(spec.n_heads), range(0, len(layer.x), ROWS)):
+        shared = head // (spec.n_heads // spec.n_kv_heads)
+        rows = slice(start, start + ROWS)
+        p = layer.weights[head, rows].astype(np.float64)
+        heads[head, rows] = p @ x @ weights["attn.W_V"][shared]
+        if "attn.b_V" in weights:
+            heads[head, rows] += p.sum(axis=-1, keepdims=True) * weights["attn.b_V"][shared]
+        if not finite.all():
+            heads[head, rows][(seen[head, rows] & ~finite).any(axis=-1)] = np.nan
     return heads
 
 

@@ -2,15 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 from attnlab.maths.architecture import BlockSpec, Rotary
-from attnlab.maths.block import LayerTrace
 from attnlab.maths.precision import Array
 from attnlab.maths.weights import BlockWeights
 from attnlab.theory.scores import ScorePrediction, score_prediction, through_norm
+
+#: Tokens that are held in float64 at a time.
+TOKENS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +28,20 @@ class Expectation:
     reason: str = ""
 
 
+class LayerInput(Protocol):
+    """A layer that has run, as far as its input goes."""
+
+    @property
+    def x(self) -> Array:
+        """What went in, (n, d_model)."""
+
+    @property
+    def attention_input(self) -> Array:
+        """What the projections read, (n, d_model)."""
+
+
 def expected_scores(
-    spec: BlockSpec, weights: BlockWeights, layer: LayerTrace, head: int, *, standard_normal: bool
+    spec: BlockSpec, weights: BlockWeights, layer: LayerInput, head: int, *, standard_normal: bool
 ) -> Expectation:
     """What the scores of one head should be.
 
@@ -73,9 +87,10 @@ def no_law(spec: BlockSpec, n: int) -> str:
 
 def isotropic_deviation(x: Array) -> float:
     """The standard deviation per coordinate of tokens (n, d) about their mean, from the unbiased covariance's trace."""
-    wide = x.astype(np.float64)
-    n, d = wide.shape
-    return math.sqrt(float(np.square(wide - wide.mean(axis=0)).sum()) / ((n - 1) * d))
+    n, d = x.shape
+    mean = x.mean(axis=0, dtype=np.float64)
+    square = sum(float(np.square(x[i : i + TOKENS] - mean).sum()) for i in range(0, n, TOKENS))
+    return math.sqrt(square / ((n - 1) * d))
 
 
 def _row(biases: Array | None, index: int) -> Array | None:

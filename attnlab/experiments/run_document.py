@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from attnlab.experiments.run import HeadResult, RunRecord
+from attnlab.experiments.run_record import HeadResult, RunRecord
 from attnlab.maths.statistics import HeadStatistics
 
 #: Up to so many tokens the matrices themselves are in the document.
@@ -18,13 +18,14 @@ def document(record: RunRecord) -> dict[str, object]:
     return {
         "tokens": list(record.tokens) or None,
         "n": record.n,
+        "kernel": record.kernel.name,
         "heads": [head_fields(head) for head in record.heads],
         "steps": [vars(step) for step in record.steps if step.name != "X"],
         "checks": [{"id": c.id, "holds": c.holds, "value": c.value, "bound": c.bound} for c in record.checks],
         "attention": [
             {"layer": head.layer, "head": head.head, "weights": head.weights.astype(np.float64).tolist()}
             for head in record.heads
-            if max(record.n, record.m) <= MATRIX_TOKENS
+            if head.weights is not None and max(record.n, record.m) <= MATRIX_TOKENS
         ],
     }
 

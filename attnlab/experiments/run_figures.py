@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 
-from attnlab.experiments.run import RunRecord
 from attnlab.experiments.run_findings import findings, head_name, is_measured, strongest_look
+from attnlab.experiments.run_record import HeadResult, Rows, RunRecord
 from attnlab.experiments.run_report import counted, times, weights_grid
+from attnlab.experiments.run_streamed_report import received_in_words, received_series
 from attnlab.records import Figure, FloatArray, Grid, GridSheet, Histogram, Line, Series
 from attnlab.show.numbers import number, with_error
 from attnlab.theory.scores import ScorePrediction
@@ -18,14 +19,29 @@ MOST_LINES = 5
 def figures(record: RunRecord) -> list[Figure]:
     """Every figure of a run, the matrix first."""
     shown = weights_grid(record, record.shown)
-    title = strongest_look(record, record.shown) or next(iter(findings(record)), shown.title).rstrip(".")
-    drawn = [Figure(name="attention", drawable=retitled(shown, title))]
-    if len(record.heads) > 1:
-        drawn.append(Figure(name="heads", drawable=head_sheet(record)))
-    if is_measured(record.shown) and np.isfinite(record.shown.scores).any():
-        drawn.append(Figure(name="scores", drawable=score_histogram(record)))
+    drawn = []
+    if record.shown.weights is None:
+        drawn += streamed_figures(record)
+    elif shown is not None:
+        title = strongest_look(record, record.shown) or next(iter(findings(record)), shown.title).rstrip(".")
+        drawn.append(Figure(name="attention", drawable=retitled(shown, title)))
+        if len(record.heads) > 1:
+            drawn.append(Figure(name="heads", drawable=head_sheet(record)))
+    rows = record.shown.rows
+    if is_measured(record.shown) and rows is not None and np.isfinite(rows.visible_scores).any():
+        drawn.append(Figure(name="scores", drawable=score_histogram(record, rows)))
     if record.steps:
         drawn.append(Figure(name="steps", drawable=step_series(record)))
+    return drawn
+
+
+def streamed_figures(record: RunRecord) -> list[Figure]:
+    """What is drawn in place of the matrices: a few rows, and what each key receives."""
+    shown, head = weights_grid(record, record.shown), record.shown
+    drawn = [] if shown is None else [Figure(name="attention", drawable=shown)]
+    title = received_in_words(record, head, head_name(record, head).capitalize()).rstrip(".")
+    if title:
+        drawn.insert(0, Figure(name="received", drawable=received_series(record, head, title)))
     return drawn
 
 
@@ -41,7 +57,11 @@ def head_sheet(record: RunRecord) -> GridSheet:
     return GridSheet(
         title=counted(len(record.heads), "head") + spread_of_heads(record) + sink_in_words(record),
         grids=[
-            [Grid(title=head_name(record, head), values=head.weights) for head in record.heads if head.layer == layer]
+            [
+                Grid(title=head_name(record, head), values=head.weights)
+                for head in record.heads
+                if head.layer == layer and head.weights is not None
+            ]
             for layer in layers
         ],
         row_labels=[f"layer {layer}" for layer in layers],
@@ -62,24 +82,33 @@ def spread_of_heads(record: RunRecord) -> str:
 
 def sink_in_words(record: RunRecord) -> str:
     """The head that gives key 0 most, if it is a sink and looks ahead: under a causal mask key 0 gets much anyway."""
-    sinks = [head for head in record.heads if head.statistics.sink == 1 and np.triu(head.weights, 1).any()]
+    sinks = [head for head in record.heads if head.statistics.sink == 1 and looks_ahead(head)]
     if not sinks:
         return ""
     top = max(sinks, key=lambda head: float(head.statistics.sink_mass))
     return f"; {head_name(record, top)} gives {float(top.statistics.sink_mass):.2f} to key 0"
 
 
-def score_histogram(record: RunRecord) -> Histogram:
+def looks_ahead(head: HeadResult) -> bool:
+    """Whether any query gives weight to a key after it."""
+    return head.weights is not None and bool(np.triu(head.weights, 1).any())
+
+
+def score_histogram(record: RunRecord, rows: Rows) -> Histogram:
     """The shown head's visible scores over the normal density of their predicted mean and variance."""
     head = record.shown
-    finite = head.scores[np.isfinite(head.scores)].astype(np.float64)
+    finite = rows.visible_scores[np.isfinite(rows.visible_scores)].astype(np.float64)
+    of = "" if head.weights is not None else f" (bars: {len(rows.queries)} queries' scores)"
     density, edges = np.histogram(finite, bins=bins(finite), density=True)
     measured = float(head.statistics.score_variance)
     scores = head.expectation.scores
     if scores is None or not scores.variance > 0:
         why = f" ({head.expectation.reason})" if head.expectation.reason else ""
         return Histogram(
-            title=f"The scores' variance is {number(measured)}{why}", quantity="score", edges=edges, density=density
+            title=f"The scores' variance is {number(measured)}{why}{of}",
+            quantity="score",
+            edges=edges,
+            density=density,
         )
     x = np.linspace(min(edges[0], -4 * scores.variance**0.5), max(edges[-1], 4 * scores.variance**0.5), 400)
     label = "predicted" if head.expectation.kind == "population" else "if isotropic"
@@ -87,7 +116,7 @@ def score_histogram(record: RunRecord) -> Histogram:
     ratio = f"{times(measured / scores.variance)} the {expected} that random tokens give"
     beside = ratio if scores.standard_error is None else f"predicted {expected}"
     return Histogram(
-        title=f"The scores' variance is {number(measured)}: {beside}",
+        title=f"The scores' variance is {number(measured)}: {beside}{of}",
         quantity="score",
         edges=edges,
         density=density,

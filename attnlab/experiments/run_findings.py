@@ -1,16 +1,21 @@
 """What a run's matrices say, in words."""
 
 import re
+from typing import NamedTuple
 
 import numpy as np
 
-from attnlab.experiments.run import HeadResult, RunRecord
+from attnlab.experiments.run_record import HeadResult, RunRecord
+from attnlab.experiments.run_streamed_report import received_in_words
 from attnlab.files.opening import shown
+from attnlab.records import FloatArray
 
 #: Entropy, as a share of what is possible, from which a head is said hardly to choose; saturated rows likewise.
 NEARLY_UNIFORM, MOSTLY_SATURATED = 0.95, 0.5
 #: A row whose largest weight is not above its mean by this factor looks at no token in particular.
 ABOVE_MEAN = 1.01
+#: Rows of a matrix that are looked through at a time.
+ROWS = 256
 #: A token is cut after so many characters in a sentence.
 LONGEST_TOKEN = 24
 #: Tokens that models add: interesting as sinks, dull as examples.
@@ -22,9 +27,11 @@ def findings(record: RunRecord) -> list[str]:
     looks, answer = strongest_look(record, record.shown), strongest_answer(record, record.shown)
     subject = "It" if looks else head_name(record, record.shown).capitalize()
     said = [f"{looks}{answer}." if looks else "", spread_in_words(record.shown, subject)]
+    if record.shown.weights is None:
+        said.insert(0, received_in_words(record, record.shown, subject))
     empty = int(sum(head.statistics.empty_rows for head in record.heads))
     broken = int(sum(head.statistics.nonfinite_rows for head in record.heads))
-    rows = sum(len(head.weights) for head in record.heads)
+    rows = record.n * len(record.heads)
     if empty:
         said.append(f"{empty:,} of {rows:,} rows see no key: their weights and outputs are 0, and no mean counts them.")
     if broken:
@@ -55,14 +62,24 @@ def spread_in_words(head: HeadResult, subject: str) -> str:
     return ""
 
 
+class Pair(NamedTuple):
+    """Two tokens, the weight that the query gives to the key, and the one that comes back."""
+
+    query: int
+    key: int
+    given: float
+    back: float
+    #: whether the query gives to no token more
+    is_first: bool
+
+
 def strongest_look(record: RunRecord, head: HeadResult) -> str:
     """Which token looks most at which other one, without a full stop; empty where none stands out."""
     pair = strongest_pair(record, head)
     if pair is None:
         return ""
-    i, j = pair
-    looks = f"{token_name(record, i)} looks most at {token_name(record, j)} ({head.weights[i, j]:.2f})"
-    if np.nan_to_num(head.weights[i]).argmax() != j:
+    looks = f"{token_name(record, pair.query)} looks most at {token_name(record, pair.key)} ({pair.given:.2f})"
+    if not pair.is_first:
         looks = f"Between different tokens, {looks}"
     return looks[0].upper() + looks[1:]
 
@@ -72,32 +89,46 @@ def strongest_answer(record: RunRecord, head: HeadResult) -> str:
     pair = strongest_pair(record, head)
     if pair is None or (record.spec is not None and record.spec.causal):
         return ""
-    i, j = pair
-    given, back = float(head.weights[i, j]), float(head.weights[j, i])
-    apart = ": attention is not symmetric" if abs(back - given) > 0.005 else ""
-    return f"; {token_name(record, j)} gives {back:.2f} back{apart}"
+    apart = ": attention is not symmetric" if abs(pair.back - pair.given) > 0.005 else ""
+    return f"; {token_name(record, pair.key)} gives {pair.back:.2f} back{apart}"
 
 
-def strongest_pair(record: RunRecord, head: HeadResult) -> tuple[int, int] | None:
+def strongest_pair(record: RunRecord, head: HeadResult) -> Pair | None:
     """The query and the other key with the largest weight between plain tokens.
 
-    None where queries are not the keys, where that weight would print as 0.00, or where its row is uniform.
+    None where the matrix was not kept, where queries are not the keys, where that weight would print as 0.00, or where
+    its row is uniform.
     """
-    if record.n != record.m or record.n < 2:
+    weights = head.weights
+    if weights is None or record.n != record.m or record.n < 2:
         return None
-    weights = np.nan_to_num(head.weights.astype(np.float64))
-    plain = [not SPECIAL.fullmatch(token) for token in record.tokens] or [True] * record.n
-    candidates = weights * np.outer(plain, plain) * ~np.eye(record.n, dtype=bool)
-    i, j = (int(index) for index in np.unravel_index(candidates.argmax(), candidates.shape))
-    seen = weights[i][weights[i] > 0]
-    if f"{candidates[i, j]:.2f}" == "0.00" or (len(seen) > 1 and seen.max() <= ABOVE_MEAN * seen.mean()):
+    plain = np.array([not SPECIAL.fullmatch(token) for token in record.tokens] or [True] * record.n)
+    i, j = largest_between(weights, plain)
+    row = np.nan_to_num(weights[i].astype(np.float64))
+    seen = row[row > 0]
+    given = float(row[j]) if plain[i] and plain[j] and i != j else 0.0
+    if f"{given:.2f}" == "0.00" or (len(seen) > 1 and seen.max() <= ABOVE_MEAN * seen.mean()):
         return None
-    return i, j
+    return Pair(i, j, given, float(weights[j, i]), is_first=bool(row.argmax() == j))
+
+
+def largest_between(weights: FloatArray, plain: FloatArray) -> tuple[int, int]:
+    """Where the largest weight between different plain tokens stands, NaN being none; a few rows at a time."""
+    best, place = -1.0, (0, 0)
+    for start in range(0, len(weights), ROWS):
+        rows = np.nan_to_num(weights[start : start + ROWS].astype(np.float64)) * plain
+        rows *= plain[start : start + ROWS, None]
+        own = np.arange(len(rows))
+        rows[own, start + own] = 0
+        i, j = (int(index) for index in np.unravel_index(rows.argmax(), rows.shape))
+        if rows[i, j] > best:
+            best, place = float(rows[i, j]), (start + i, j)
+    return place
 
 
 def is_measured(head: HeadResult) -> bool:
     """Whether any row of the head sees a key and is finite."""
-    return int(head.statistics.empty_rows + head.statistics.nonfinite_rows) < len(head.weights)
+    return int(head.statistics.empty_rows + head.statistics.nonfinite_rows) < head.n
 
 
 def nothing_measured(record: RunRecord, head: HeadResult) -> str:
@@ -107,8 +138,8 @@ def nothing_measured(record: RunRecord, head: HeadResult) -> str:
     said = f"No row of {head_name(record, head)} is finite: nothing to measure."
     if not overflowed(record, head):
         return said
-    advice = "" if head.scores.dtype == np.float64 else "; try dtype: float64"
-    return f"{said} q·k is beyond {head.scores.dtype.name}{advice}."
+    computed_in, advice = ("float64", "") if record.dtype == "float64" else ("float32", "; try dtype: float64")
+    return f"{said} q·k is beyond {computed_in}{advice}."
 
 
 def overflowed(record: RunRecord, head: HeadResult) -> bool:
@@ -118,4 +149,6 @@ def overflowed(record: RunRecord, head: HeadResult) -> bool:
         record.arrays.get(f"{prefix}rot_{name}", record.arrays.get(f"{prefix}{name}", np.array(np.nan)))
         for name in "qk"
     )
-    return bool(np.isfinite(q).all() and np.isfinite(k).all() and not np.isfinite(head.scores).all())
+    if head.rows is None:
+        return False
+    return bool(np.isfinite(q).all() and np.isfinite(k).all() and not np.isfinite(head.rows.visible_scores).all())

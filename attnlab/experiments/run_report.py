@@ -2,8 +2,9 @@
 
 import math
 
-from attnlab.experiments.run import HeadResult, RunRecord
 from attnlab.experiments.run_findings import findings, head_name, is_measured, nothing_measured
+from attnlab.experiments.run_record import HeadResult, RunRecord
+from attnlab.experiments.run_streamed_report import kernel_note, sampled_grid
 from attnlab.maths.architecture import BlockSpec
 from attnlab.records import (
     Cell,
@@ -42,7 +43,8 @@ def report(record: RunRecord, *, seed: int | None, summary: str = "") -> Report:
         summary: the configuration in one sentence, if it has one.
     """
     parts: list[Part] = [Finding(text=summary, kind="note")] if summary else []
-    parts += [weights_grid(record, record.shown)]
+    parts += kernel_note(record)
+    parts += [grid for grid in [weights_grid(record, record.shown)] if grid is not None]
     parts += [Finding(text=sentence) for sentence in findings(record)]
     measured = is_measured(record.shown)
     parts.append(head_table(record) if measured else Finding(text=nothing_measured(record, record.shown)))
@@ -56,9 +58,9 @@ def report(record: RunRecord, *, seed: int | None, summary: str = "") -> Report:
 
 def heading(record: RunRecord, seed: int | None) -> str:
     """The run in one line."""
-    parts = [record.name, f"{record.n} tokens × {record.width}" if record.n == record.m else ""]
+    parts = [record.name, f"{record.n:,} tokens × {record.width:,}" if record.n == record.m else ""]
     if record.n != record.m:
-        parts[-1] = f"{record.n} queries × {record.m} keys"
+        parts[-1] = f"{record.n:,} queries × {record.m:,} keys"
     spec = record.spec
     if spec is not None:
         if record.n_layers > 1:
@@ -82,9 +84,11 @@ def scale_in_words(spec: BlockSpec) -> str:
     return f"scores ÷ √{spec.d_k}" if spec.scale is None else f"scores × {spec.scale:g}"
 
 
-def weights_grid(record: RunRecord, head: HeadResult) -> Grid:
-    """The attention matrix of one head."""
+def weights_grid(record: RunRecord, head: HeadResult) -> Grid | None:
+    """The attention matrix of one head, or the rows of it that are at hand; None where none is."""
     of = f", {head_name(record, head)}" if len(record.heads) > 1 else ""
+    if head.weights is None:
+        return None if head.rows is None else sampled_grid(record, head.rows, of)
     return Grid(
         title=f"Who attends to whom{of} (a row looks at the columns; each row sums to 1)",
         values=head.weights,
@@ -104,10 +108,12 @@ def head_table(record: RunRecord) -> Table:
         ("score variance", float(values.score_variance), expected_variance(head), ratio_in_words(head)),
         ("largest score", float(values.score_max), None, ""),
         ("entropy", in_units(float(values.entropy), "nat"), None, possible),
-        ("effective keys", float(values.effective_keys), None, f"of {record.m}"),
+        ("effective keys", float(values.effective_keys), None, f"of {record.m:,}"),
         ("rows above 0.99", in_units(saturated, "%"), None, "where one key holds nearly all"),
         ("tr ∂p/∂s", float(values.jacobian_trace_mean), None, "let through to training"),
     ]
+    if record.kernel.name == "streaming" and not math.isnan(values.asymmetry):
+        rows.append(("asymmetry", float(values.asymmetry), None, "0 symmetric, 0.707 one-way"))
     column = {"population": "predicted", "isotropic": "if isotropic", None: "predicted"}[expectation.kind]
     return Table(
         title=f"Scores and softmax, {head_name(record, head)}" if len(record.heads) > 1 else "Scores and softmax",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attnlab.errors import UsageError
-from attnlab.experiments.run import chosen
+from attnlab.experiments.run_record import chosen
 from attnlab.files.opening import shown
 from attnlab.files.stacks import Bench
 from attnlab.maths.architecture import BlockSpec, Rotary

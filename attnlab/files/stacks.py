@@ -4,19 +4,25 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from attnlab.errors import InputError, MemoryRefused
+from attnlab.errors import InputError
 from attnlab.files.config import Config, RandomInput, load_config
 from attnlab.files.embeddings import Embeddings, read_embeddings, read_tensors
+from attnlab.files.kernels import DENSE, Kernel, KernelWish, Need, choose_kernel
 from attnlab.files.opening import listed, sha256, shown
-from attnlab.maths.architecture import Initialisation
+from attnlab.maths.architecture import Initialisation, Rotary
+from attnlab.maths.plan import WORKING, plan_for, thread_bytes
 from attnlab.maths.precision import Array, rounded
 from attnlab.maths.stack import Stack
+from attnlab.maths.streamed_block import shape_only
 from attnlab.maths.weights import initial_block, parameter_count, random_input, weight_shapes
-from attnlab.theory.memory import dense_bytes
+from attnlab.theory.memory import BlockSize, block_run_bytes, streamed_run_bytes
 
+#: A streamed attention can do with so much beyond its inputs and results; more makes it faster.
+LEAST_WORKING = 16 << 20
 #: No bound: for callers who know what they load.
 UNBOUNDED = 1 << 62
 
@@ -126,19 +132,29 @@ class Bench:
     initialised: tuple[str, ...]
     #: file name -> SHA-256 of what was read
     sha256: Mapping[str, str]
+    #: how its attention is to be computed
+    kernel: Kernel = DENSE
+    #: for a streamed attention, beyond its inputs and results
+    working_bytes: int = WORKING
 
 
-def load_bench(config: Config, *, max_bytes: int, advance: Callable[[], None] = lambda: None) -> Bench:
+def load_bench(
+    config: Config, *, max_bytes: int, kernel: KernelWish = None, advance: Callable[[], None] = lambda: None
+) -> Bench:
     """Read or draw the weights and the embeddings of a configuration; `advance` is called after each layer.
+
+    Args:
+        kernel: how its attention may be computed; None = with its matrices, for work that needs them.
 
     Raises:
         InputError: a file is missing, unreadable, or does not fit the block.
-        MemoryRefused: the weights, the embeddings or the matrices of a trace would take more than max_bytes.
+        MemoryRefused: the weights, the embeddings or a run on them would take more than max_bytes.
     """
     if config.input.random is not None:
-        require_memory(config, config.input.random.n, max_bytes=max_bytes)
+        choose_kernel(kernel, run_need(config, config.input.random.n), max_bytes)
     embeddings = load_input(config, max_bytes=max_bytes)
-    require_memory(config, len(embeddings.x), max_bytes=max_bytes)
+    need = run_need(config, len(embeddings.x))
+    taken = choose_kernel(kernel, need, max_bytes)
     built = build_stack(config, max_bytes=max_bytes, advance=advance)
     files = {config.weights.file: built.sha256, config.input.file: embeddings.sha256}
     return Bench(
@@ -149,42 +165,60 @@ def load_bench(config: Config, *, max_bytes: int, advance: Callable[[], None] = 
         random_input=config.input.random is not None,
         initialised=built.initialised,
         sha256={str(path): digest for path, digest in files.items() if path is not None and digest is not None},
+        kernel=taken,
+        working_bytes=min(WORKING, LEAST_WORKING + max_bytes - need.streaming),
     )
 
 
-def require_memory(config: Config, n: int, *, max_bytes: int) -> None:
-    """Check that a run of n tokens may take what it needs.
+def run_need(config: Config, n: int) -> Need:
+    """What a run of n tokens takes, with its matrices and without."""
 
-    Raises:
-        MemoryRefused: says how much that is, and the largest n that fits.
-    """
-    needed = run_bytes(config, n)
-    if needed > max_bytes:
-        most = bisect_left(range(n), True, key=lambda tokens: run_bytes(config, tokens) > max_bytes) - 1
-        way_out = f"take {most:,} tokens" if most > 0 else "take fewer layers or smaller widths"
-        raise MemoryRefused(
-            f"{config.name}: {n:,} tokens would need {in_words(needed)}, and {in_words(max_bytes)} may be used; "
-            f"{way_out}, or give --max-memory more"
-        )
+    def way_out(kernel: Literal["dense", "streaming"], max_bytes: int) -> str:
+        size = run_bytes if kernel == "dense" else streamed_bytes
+        most = bisect_left(range(n), True, key=lambda tokens: size(config, tokens) > max_bytes) - 1
+        return f"take {most:,} tokens" if most > 0 else "take fewer layers or smaller widths"
 
-
-def in_words(size: int) -> str:
-    """Bytes as people read them: "16.0 GiB", below a tenth of one "31.4 MiB"."""
-    return f"{size / 2**30:,.1f} GiB" if size > 0.1 * 2**30 else f"{size / 2**20:,.1f} MiB"
+    return Need(
+        what=f"{config.name}: {n:,} tokens",
+        dense=run_bytes(config, n),
+        streaming=streamed_bytes(config, n),
+        way_out=way_out,
+    )
 
 
 def run_bytes(config: Config, n: int) -> int:
-    """What a run of n tokens takes at its largest: the weights, every matrix and vector of the trace, and one block's
-    weights and vectors again in float64, to check its equations.
-    """
-    block, layers = config.block, config.layers
-    hidden = block.causal or block.window is not None or block.softcap is not None or block.position == "alibi"
-    size = 8 if config.dtype == "float64" else 4
-    matrices = dense_bytes(n, n, heads=block.n_heads, layers=layers, hidden=hidden, itemsize=size)
-    weights = parameter_count(block) * (float_dtype(config.dtype).itemsize * layers + 8)
-    width = 8 * block.d_model + 2 * (block.n_heads + block.n_kv_heads) * (block.d_k + block.d_v)
-    passing = (block.n_heads + 3) * block.d_model + 3 * (block.d_ff or 0)
-    return matrices + weights + n * (width * size * layers + passing * 8)
+    """What a run of n tokens takes at its largest when everything is kept."""
+    return block_run_bytes(block_size(config), n, layers=config.layers)
+
+
+def streamed_bytes(config: Config, n: int, max_bytes: int = LEAST_WORKING) -> int:
+    """What a run of n tokens takes at its largest without its matrices, at most so much of it to work with."""
+    inputs = shape_only(config.block, n, float_dtype(config.dtype))
+    plan = plan_for(inputs, max_bytes)
+    size, block = inputs.q.dtype.itemsize, block_size(config)
+    biases = plan.height * plan.tile * (2 * size + 1) * block.biased
+    working = plan.threads * (thread_bytes(plan, inputs) + biases)
+    return streamed_run_bytes(block, n, layers=config.layers, working=working)
+
+
+def block_size(config: Config) -> BlockSize:
+    """A configuration's block as far as memory goes."""
+    block = config.block
+    return BlockSize(
+        d_model=block.d_model,
+        heads=block.n_heads,
+        shared=block.n_kv_heads,
+        d_k=block.d_k,
+        d_v=block.d_v,
+        d_ff=block.d_ff or 0,
+        parameters=parameter_count(block),
+        pre=block.norm_position == "pre",
+        prepared=block.qk_norm is not None or isinstance(block.position, Rotary),
+        hidden=block.causal or block.window is not None,
+        capped=block.softcap is not None,
+        biased=block.position == "alibi",
+        itemsize=float_dtype(config.dtype).itemsize,
+    )
 
 
 def load_input(config: Config, *, max_bytes: int) -> Embeddings:

@@ -1,0 +1,154 @@
+"""`attnlab run --qkv`: attention of queries, keys and values as they are given, its matrices kept or streamed."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from attnlab.errors import UsageError
+from attnlab.experiments.checks import attention_checks, identity_check
+from attnlab.experiments.expectation import Expectation
+from attnlab.experiments.run import attention_arrays, head_result
+from attnlab.experiments.run_record import HeadResult, RunRecord, Selection, chosen, result_of, shown_place
+from attnlab.experiments.run_sample import row_error, rows_of, sample_of, streamed_checks
+from attnlab.files.embeddings import QKV
+from attnlab.files.kernels import KernelWish, Need, choose_kernel
+from attnlab.files.stacks import LEAST_WORKING
+from attnlab.maths.attention import attention_steps
+from attnlab.maths.dense import dense_statistics
+from attnlab.maths.inputs import AttentionInputs, attention_inputs
+from attnlab.maths.plan import WORKING
+from attnlab.maths.precision import Array
+from attnlab.maths.sampled_rows import head_of, sampled_rows
+from attnlab.maths.streaming import stream
+from attnlab.records import Check
+from attnlab.theory.memory import dense_bytes, streaming_bytes
+
+UNKNOWN = Expectation(kind=None, reason="q, k and v were given: nothing is known of what made them")
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def run_qkv(
+    name: str,
+    given: QKV,
+    selection: Selection,
+    *,
+    max_bytes: int,
+    kernel: KernelWish = "auto",
+    asymmetry: bool = False,
+    advance: Callable[[], None] = lambda: None,
+) -> RunRecord:
+    """Attention of q, k, v as they are given: no block, so no steps, and nothing to predict the scores from.
+
+    Args:
+        kernel: "auto" keeps the matrices where they fit into max_bytes.
+        asymmetry: measure it even when streaming.
+        advance: called as `stream` calls it.
+
+    Raises:
+        ShapeError: they do not go together.
+        MemoryRefused: what is asked for takes more than max_bytes.
+        UsageError: a layer or head that is not there.
+    """
+    inputs = qkv_inputs(name, given)
+    h, n, m = inputs.shape
+    heads = chosen("head", selection.heads, h)
+    place = shown_place(selection, chosen("layer", selection.layers, 1), heads, (1, h))
+    need = qkv_need(name, inputs)
+    taken = choose_kernel(kernel, need, max_bytes)
+    if taken.name == "dense":
+        results, checks, arrays = kept(inputs, heads)
+    else:
+        working = min(WORKING, LEAST_WORKING + max_bytes - need.streaming)
+        results, checks = streamed(inputs, heads, place[1], asymmetry, working, advance)
+        arrays = {}
+    return RunRecord(
+        name=name,
+        spec=None,
+        n_layers=1,
+        n=n,
+        m=m,
+        width=given.q.shape[-1],
+        dtype=inputs.dtype.name,
+        tokens=(),
+        heads=results,
+        shown=result_of(results, place),
+        steps=(),
+        checks=checks,
+        kernel=taken,
+        arrays=arrays,
+    )
+
+
+def kept(inputs: AttentionInputs, heads: Sequence[int]) -> tuple[list[HeadResult], list[Check], dict[str, Array]]:
+    """Heads, checks and arrays of an attention whose matrices are kept."""
+    steps = attention_steps(inputs)
+    statistics = dense_statistics(steps, inputs.v)
+    results = [head_result(0, head, steps, statistics, UNKNOWN) for head in heads]
+    checks = attention_checks([steps], [statistics])
+    if steps.visible is None:
+        q = inputs.q.reshape(*inputs.shape[:-1], -1)
+        k = np.repeat(inputs.k, len(q) // len(inputs.k), axis=0)
+        checks.append(identity_check(list(zip(q, k, steps.scores, strict=True)), inputs.scale))
+    return results, checks, attention_arrays(0, steps)
+
+
+def streamed(
+    inputs: AttentionInputs,
+    heads: Sequence[int],
+    shown: int,
+    asymmetry: bool,
+    max_bytes: int,
+    advance: Callable[[], None],
+) -> tuple[list[HeadResult], list[Check]]:
+    """Heads and checks of an attention whose matrices are never made; a few rows of the shown head."""
+    h, n, m = inputs.shape
+    found = stream(inputs, asymmetry=asymmetry, max_bytes=max_bytes, advance=advance)
+    queries, errors, results = sample_of(n), [], []
+    for head in range(h):
+        steps = sampled_rows(head_of(inputs, head), queries)
+        errors.append(row_error(inputs, found, head, queries, steps))
+        if head in heads:
+            rows = rows_of(queries, steps) if head == shown else None
+            own = found.statistics.of_head(head)
+            results.append(HeadResult(layer=0, head=head, statistics=own, expectation=UNKNOWN, rows=rows, n=n))
+    results.sort(key=lambda result: list(heads).index(result.head))
+    return results, streamed_checks(m, inputs.q.dtype, [found.statistics], errors)
+
+
+def qkv_need(name: str, inputs: AttentionInputs) -> Need:
+    """What either way takes beyond the arrays themselves."""
+    h, n, m = inputs.shape
+    size = inputs.q.dtype.itemsize
+
+    def dense(queries: int) -> int:
+        return dense_bytes(queries, m, heads=h, hidden=inputs.hides, itemsize=size)
+
+    return Need(
+        what=f"{name}: {n:,} queries and {m:,} keys",
+        dense=dense(n),
+        streaming=streaming_bytes(
+            n, m, heads=h, d=inputs.k.shape[-1], e=inputs.v.shape[-1], working=LEAST_WORKING, itemsize=size
+        ),
+        way_out=lambda *_: "take fewer",
+    )
+
+
+def qkv_inputs(name: str, given: QKV) -> AttentionInputs:
+    """The arrays, checked.
+
+    Raises:
+        ShapeError: they do not go together.
+        UsageError: they have axes before the heads.
+    """
+    inputs = attention_inputs(
+        *(given.q, given.k, given.v),
+        mask=given.mask,
+        bias=given.bias,
+        causal=False,
+        window=None,
+        scale=None,
+        softcap=None,
+    )
+    if len(inputs.shape) != 3:
+        raise UsageError(f"{name}: q of shape {given.q.shape}; expected (heads, n, d) or (n, d)")
+    return inputs
