@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from attnlab.experiments.claims import block, combination, derivative, hull, steps, symmetry
+from attnlab.experiments.claims import block, combination, derivative, hull, scale, steps, symmetry
 from attnlab.experiments.claims.claim import (
     Evidence,
     Rule,
@@ -29,8 +29,8 @@ from tests.wrong_laws import WRONG, with_a_nan
 
 BY_ID = {claim.id: claim for claim in CLAIMS}
 THEORY = (
-    "lemma-1 theorem-1 lemma-2 corollary-1 theorem-3 lemma-4 theorem-5 theorem-6 corollary-3 lemma-6 theorem-7 "
-    "theorem-8 corollary-4"
+    "lemma-1 theorem-1 lemma-2 corollary-1 lemma-3 theorem-3 lemma-4 theorem-5 theorem-6 corollary-3 lemma-6 "
+    "theorem-7 theorem-8 corollary-4"
 )
 CASES = [(claim, name) for claim, laws in WRONG.items() for name in laws]
 
@@ -39,7 +39,7 @@ def verdict(claim: str, setting: Setting) -> Verdict:
     return BY_ID[claim].rule(BY_ID[claim].experiment(setting))
 
 
-def test_the_thirteen_claims_are_there_in_order() -> None:
+def test_the_fourteen_claims_are_there_in_order() -> None:
     assert [claim.id for claim in CLAIMS] == THEORY.split()
 
 
@@ -47,6 +47,14 @@ def test_the_thirteen_claims_are_there_in_order() -> None:
 def _one_thread() -> Iterator[None]:
     """As `verify.run` does: small products on several threads wait for each other."""
     with single_threaded_products():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _clocked_once() -> Iterator[None]:
+    """Times are shown and judge nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scale, "RUNS", 1)
         yield
 
 
@@ -77,6 +85,7 @@ TRIED_WITH = {
     "theorem-1": ("block", "layer_norm"),
     "lemma-2": ("attention", "rest_bound"),
     "corollary-1": ("attention",),
+    "lemma-3": ("linear", "steps", "streaming"),
     "theorem-3": ("linear", "attention"),
     "lemma-4": ("attention", "linear", "scores"),
     "theorem-6": ("dot",),

@@ -17,8 +17,8 @@ def test_tries_all_claims_and_names_its_files(tmp_path: Path) -> None:
     ended = attnlab("verify", "--out", "made", cwd=tmp_path)
     assert (ended.code, ended.err) == (0, "")
     lines = ended.out.splitlines()
-    assert lines[0] == "13 claims of the course · seed 0"
-    assert "13 claims: 8 hold, 4 are corrected, 1 is refuted." in lines
+    assert lines[0] == "14 claims of the course · seed 0"
+    assert "14 claims: 8 hold, 5 are corrected, 1 is refuted." in lines
     assert max(map(len, lines[:-1])) <= 80
     folder, names = written(ended, tmp_path)
     assert {path.name for path in folder.iterdir()} == names == {"result.json", "result.csv", "run.json"}

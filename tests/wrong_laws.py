@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from attnlab.experiments.claims.laws import Laws
-from attnlab.maths.attention import Attention, attention, attention_scores
+from attnlab.maths.attention import Attention, AttentionSteps, attention, attention_scores, attention_steps
 from attnlab.maths.block import LayerTrace, trace_block
+from attnlab.maths.inputs import AttentionInputs
 from attnlab.maths.jacobian import jacobian, query_gradient
 from attnlab.maths.norms import layer_norm
 from attnlab.maths.precision import Array
 from attnlab.maths.softmax import softmax
+from attnlab.maths.streaming import StreamedAttention, stream
 from attnlab.maths.weights import linear
 from attnlab.theory.lookup import rest_bound
 
@@ -112,6 +114,36 @@ def diagonal_jacobian(p: Array) -> Array:
     return np.asarray(p[..., None] * np.eye(p.shape[-1]))
 
 
+def streaming_with_the_matrix(inputs: AttentionInputs, **settings: Any) -> StreamedAttention:
+    """The right numbers, from scores and weights held whole."""
+    kept = attention_steps(inputs._replace(bias=None))
+    return stream(inputs, **settings)._replace(output=kept.output)
+
+
+def streaming_half_of_the_keys(inputs: AttentionInputs, **settings: Any) -> StreamedAttention:
+    """As if the other half were not there."""
+    half = inputs.k.shape[-2] // 2
+    shape = (*inputs.shape[:-1], half)
+    return stream(inputs._replace(k=inputs.k[..., :half, :], v=inputs.v[..., :half, :], shape=shape), **settings)
+
+
+def streaming_twice(inputs: AttentionInputs, **settings: Any) -> StreamedAttention:
+    """The right numbers with twice the work."""
+    stream(inputs, **settings)
+    return stream(inputs, **settings)
+
+
+def steps_with_a_copy(inputs: AttentionInputs) -> AttentionSteps:
+    """The right numbers with a matrix too many."""
+    found = attention_steps(inputs)
+    return found._replace(logits=found.logits.copy())
+
+
+def linear_twice(x: Array, w: Array, b: Array | None) -> Array:
+    """The right numbers with twice the work."""
+    return (linear(x, w, b) + linear(x, w, b)) / 2
+
+
 def with_a_nan(name: str) -> Laws:
     """attnlab's own laws, but for a NaN as the last number that the one of that name gives."""
     right = getattr(Laws(), name)
@@ -120,7 +152,7 @@ def with_a_nan(name: str) -> Laws:
         found = right(*arguments, **settings)
         if isinstance(found, Attention):
             return found._replace(output=ending_in_nan(found.output), weights=ending_in_nan(found.weights))
-        if isinstance(found, LayerTrace):
+        if isinstance(found, LayerTrace | AttentionSteps | StreamedAttention):
             return found._replace(output=ending_in_nan(found.output))
         return ending_in_nan(found)
 
@@ -159,6 +191,13 @@ WRONG: dict[str, dict[str, tuple[Laws, str]]] = {
     "corollary-1": {
         "a softmax over the queries": (Laws(attention=attention_over(QUERIES)), "refuted"),
         "outputs too long by 1e-5": (Laws(attention=long_attention), "refuted"),
+    },
+    "lemma-3": {
+        "streaming that holds the matrix": (Laws(streaming=streaming_with_the_matrix), "holds"),
+        "streaming past half of the keys": (Laws(streaming=streaming_half_of_the_keys), "refuted"),
+        "streaming twice over": (Laws(streaming=streaming_twice), "refuted"),
+        "a matrix too many": (Laws(steps=steps_with_a_copy), "refuted"),
+        "projections twice over": (Laws(linear=linear_twice), "holds"),
     },
     "theorem-3": {
         "a softmax over the queries": (Laws(attention=attention_over(QUERIES)), "refuted"),

@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attnlab.maths.attention import Attention, attention, attention_scores
+from attnlab.maths.attention import Attention, AttentionSteps, attention, attention_scores, attention_steps
 from attnlab.maths.block import LayerTrace, trace_block
 from attnlab.maths.jacobian import jacobian, query_gradient
 from attnlab.maths.norms import layer_norm
 from attnlab.maths.precision import Array
 from attnlab.maths.softmax import softmax
+from attnlab.maths.streaming import StreamedAttention, stream
 from attnlab.maths.weights import linear
 from attnlab.theory.lookup import rest_bound
 
@@ -36,6 +37,9 @@ class Laws(NamedTuple):
     scores: Callable[..., Array] = attention_scores
     softmax: Callable[[Array], Array] = softmax_weights
     attention: Callable[..., Attention] = attention
+    #: attention from checked inputs, with its matrix and without
+    steps: Callable[..., AttentionSteps] = attention_steps
+    streaming: Callable[..., StreamedAttention] = stream
     layer_norm: Callable[[Array], Array] = layer_norm
     block: Callable[[Any, Any, Array], LayerTrace] = trace_block
     #: the Jacobian of the softmax from its weights, (…, m) → (…, m, m)

@@ -9,6 +9,7 @@ from attnlab.experiments.claims.combination import LEMMA_1, THEOREM_3
 from attnlab.experiments.claims.derivative import THEOREM_8
 from attnlab.experiments.claims.explosion import COROLLARY_4
 from attnlab.experiments.claims.hull import COROLLARY_1
+from attnlab.experiments.claims.scale import LEMMA_3
 from attnlab.experiments.claims.scaling import COROLLARY_3
 from attnlab.experiments.claims.steps import THEOREM_7
 from attnlab.experiments.claims.symmetry import LEMMA_4
@@ -21,6 +22,7 @@ CLAIMS: tuple[Claim, ...] = (
     THEOREM_1,
     LEMMA_2,
     COROLLARY_1,
+    LEMMA_3,
     THEOREM_3,
     LEMMA_4,
     THEOREM_5,

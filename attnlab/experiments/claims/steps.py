@@ -11,8 +11,8 @@ from attnlab.experiments.claims.claim import Claim, Evidence, Setting, Trial, hi
 from attnlab.experiments.claims.combination import row_sum_bound
 from attnlab.experiments.claims.laws import Laws
 from attnlab.maths.precision import Array
-from attnlab.measure.stopwatch import fastest
 from attnlab.maths.threads import usable_cores
+from attnlab.measure.stopwatch import fastest
 from attnlab.show.numbers import number
 
 #: Sets of N tokens, with D wide queries and keys and D_V wide values.
