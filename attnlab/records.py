@@ -116,7 +116,8 @@ class Line:
     x: Sequence[float]
     y: Sequence[float]
     standard_error: Sequence[float] = ()
-    #: "measured": points; "theory": one thin line; "claimed": a dashed grey one, for a law that does not hold.
+    #: "measured": points; "theory": one thin line; "claimed": a dashed grey one, for a law that does not hold;
+    #: "reference": a thin grey one, whose slope alone means something.
     kind: str = "measured"
 
 
@@ -133,6 +134,7 @@ class Series:
     """Points against an axis, beside theory lines.
 
     x_ticks names the points when they are steps and not numbers; the steps of one line are then joined.
+    named_ends: each line carries its name at its right end, its points joined, instead of a legend.
     """
 
     title: str
@@ -143,14 +145,16 @@ class Series:
     log_x: bool = False
     log_y: bool = False
     marks: Sequence[Mark] = ()
+    named_ends: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Panels:
-    """Several series one below the other, over one x axis."""
+    """Several series one below the other, over one x axis; or side by side, each with its own."""
 
     title: str
     panels: Sequence[Series]
+    beside: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

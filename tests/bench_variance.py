@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from attnlab.experiments.variance_sampling import CHUNK, in_order, pair_moments
-from attnlab.maths.weights import stream
 from attnlab.maths.threads import usable_cores
+from attnlab.maths.weights import stream
 
 #: Normals drawn in a repetition, and repetitions; d_k = 64 makes 2,000,000 pairs of them.
 NORMALS, REPETITIONS = 256_000_000, 7

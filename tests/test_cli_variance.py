@@ -99,7 +99,7 @@ def test_the_examples_of_the_help_run(tmp_path: Path) -> None:
         (["--dk", "x"], "variance: --dk: 'x'; expected a whole number (attnlab variance --help lists what there is)"),
         (["--keys", "1"], "variance: --keys 1; expected 2 keys or more: over one key a softmax has nothing to choose"),
         (["--samples", "1"], "variance: --samples 1; expected 2 pairs or more"),
-        (["--distribution", "gauss"], "variance: --distribution gauss; expected normal, uniform or sign"),
+        (["--distribution", "gauss"], "variance: --distribution 'gauss'; expected normal, uniform or sign"),
         (["--correlation", "2"], "variance: --correlation 2; expected a number from -1 to 1"),
         (["--seed", "-1"], "variance: --seed -1; expected a whole number of 0 or more"),
         (

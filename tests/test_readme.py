@@ -54,6 +54,16 @@ def test_every_picture_and_file_that_is_linked_is_there() -> None:
     assert {target for target in (*pictures, *links) if not (ROOT / target).exists()} == set()
 
 
+def test_its_python_runs() -> None:
+    examples = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    assert len(examples) == 2
+    names: dict[str, Any] = {}
+    for example in examples:
+        exec(compile(example, "README.md", "exec"), names)
+    assert names["statistics"].entropy.shape == (4,)
+    assert names["rows"][0].entropy > 0
+
+
 def changed(before: str, after: str) -> list[str]:
     """The shown lines with one thing changed, which must be there once."""
     text = "\n".join(SHOWN)

@@ -18,7 +18,6 @@ from attnlab.experiments.variance import (
     VarianceConfig,
     VarianceRecord,
     check,
-    distribution_named,
     matrix_result,
     pairs_result,
     run,
@@ -126,7 +125,7 @@ def test_signs_of_width_1_are_exact() -> None:
 
 class TestStreams:
     def test_threads_change_nothing(self) -> None:
-        config = VarianceConfig(d_k=(3, 500), samples=5 * CHUNK // 6, keys=8)
+        config = VarianceConfig(d_k=(3, 50), samples=5 * CHUNK // 6, keys=8)
         assert pair_chunks(config.samples, 3).number > 4
         one, four = (run(replace(config, threads=threads)).rows for threads in (1, 4))
         assert [row.pairs for row in one] == [row.pairs for row in four]
@@ -175,7 +174,7 @@ class TestStreams:
 
 
 def test_progress_is_told_as_often_as_was_said() -> None:
-    config = VarianceConfig(d_k=(2, 5, 2), samples=20 * CHUNK, keys=4000, threads=2)
+    config = VarianceConfig(d_k=(2, 5, 2), samples=5 * CHUNK, keys=1000, threads=2)
     told = 0
 
     def advance() -> None:
@@ -213,7 +212,7 @@ class TestSoftmax:
         assert softmax_steps(1 << 20) == BLOCKS
         assert matrix_shape(128) == (128, 128)
         assert matrix_shape(1 << 20) == (4, 1 << 20)
-        result = softmax_results(0, 3, 300_000, "normal", scales=(1.0,))[0]
+        result = softmax_results(0, 3, 100_000, "normal", scales=(1.0,))[0]
         assert result.rows == BLOCKS
         assert abs(result.z or 0.0) <= 4
 
@@ -414,11 +413,6 @@ class TestRefusals:
         with pytest.raises(UsageError) as refused:
             run(replace(SMALL, **change))
         assert str(refused.value) == text
-
-    def test_an_unknown_distribution(self) -> None:
-        with pytest.raises(UsageError, match=r"^--distribution gauss; expected normal, uniform or sign$"):
-            distribution_named("gauss")
-        assert [distribution_named(name) for name in DISTRIBUTIONS] == list(DISTRIBUTIONS)
 
     def test_more_than_there_is_memory(self) -> None:
         with pytest.raises(MemoryRefused, match=r"--dk 64 and --keys 1000000 would need .* GiB"):

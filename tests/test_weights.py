@@ -208,6 +208,7 @@ class TestStreams:
             "depth": 111280,
             "depth.gradient": 864358,
             "verify": 328021,
+            "complexity": 885547,
         }
 
 

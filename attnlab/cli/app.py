@@ -21,10 +21,12 @@ COMMANDS = {
     "run": "a block on embeddings, every step in view",
     "why": "one attention weight, as arithmetic",
     "variance": "Var(q·k) against d_k, scaled and not",
+    "complexity": "time and memory against N, and the order that settles",
     "gradient": "what the softmax lets through to training",
     "lookup": "attention as a soft table lookup",
     "depth": "what stacking does to tokens and gradients",
     "verify": "the course's claims, tried on numbers",
+    "cost": "FLOPs, bytes and parameters by formula",
     "config": "presets, checks and the schema of configurations",
 }
 

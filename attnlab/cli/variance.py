@@ -1,6 +1,5 @@
 """`attnlab variance`."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +8,7 @@ from attnlab.cli import options
 from attnlab.cli.failures import about
 from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
 from attnlab.cli.progress import progress
-from attnlab.errors import AttnlabError, UsageError
+from attnlab.errors import AttnlabError
 
 if TYPE_CHECKING:
     from attnlab.experiments.variance import VarianceConfig
@@ -69,19 +68,13 @@ def variance(
         options.check_seed(seed)
         budget = options.memory_budget(max_memory)
         if config is not None or inits:
-            refuse_beside_block("--inits" if config is None else "--config", given)
+            chosen = "--inits" if config is None else "--config"
+            options.refuse_beside(f"{chosen}, whose weights and widths make the scores", given)
             measure_block(config, seed, wishes, budget)
             return
         measure_pairs(settings_of(dk, samples, keys, distribution, correlation, seed, budget), wishes)
     except AttnlabError as error:
         raise about("variance", error) from error
-
-
-def refuse_beside_block(option: str, given: Mapping[str, object]) -> None:
-    """A block's scores are its own: nothing else says how to draw them."""
-    for name, value in given.items():
-        if value is not None:
-            raise UsageError(f"{name}: not together with {option}, whose weights and widths make the scores")
 
 
 def settings_of(
@@ -94,7 +87,7 @@ def settings_of(
     budget: int,
 ) -> "VarianceConfig":
     """The experiment's settings: its own defaults where nothing was given."""
-    from attnlab.experiments.variance import WIDTHS, VarianceConfig, distribution_named
+    from attnlab.experiments.variance import DISTRIBUTIONS, WIDTHS, VarianceConfig
     from attnlab.maths.threads import usable_cores
 
     plain = VarianceConfig()
@@ -102,7 +95,7 @@ def settings_of(
         d_k=tuple(dk or WIDTHS),
         samples=plain.samples if samples is None else samples,
         keys=plain.keys if keys is None else keys,
-        distribution=plain.distribution if distribution is None else distribution_named(distribution),
+        distribution=options.one_of("--distribution", distribution or plain.distribution, DISTRIBUTIONS),
         correlation=correlation or 0.0,
         seed=seed or 0,
         threads=usable_cores(),

@@ -10,8 +10,8 @@ import numpy as np
 from attnlab.maths.attention import attention_scores
 from attnlab.maths.precision import Array
 from attnlab.maths.softmax import softmax
-from attnlab.maths.weights import stream
 from attnlab.maths.threads import single_threaded_products, usable_cores
+from attnlab.maths.weights import stream
 from attnlab.theory.lookup import horizon, match_weights
 
 #: Keys drawn at a time, so that memory stays flat however many there are.

@@ -106,18 +106,6 @@ def steps(config: VarianceConfig) -> int:
     return sum(pair_chunks(config.samples, d_k).steps + softmax for d_k in dict.fromkeys(config.d_k) if d_k > 0)
 
 
-def distribution_named(name: str) -> Distribution:
-    """The distribution of that name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    for distribution in DISTRIBUTIONS:
-        if distribution == name:
-            return distribution
-    raise UsageError(f"--distribution {name}; expected {', '.join(DISTRIBUTIONS[:-1])} or {DISTRIBUTIONS[-1]}")
-
-
 def check(config: VarianceConfig) -> None:
     """Check the settings.
 

@@ -14,8 +14,8 @@ from attnlab.maths.block import block_norm, project, self_attention, trace_block
 from attnlab.maths.dense import dense_statistics
 from attnlab.maths.entries import entries
 from attnlab.maths.precision import Array
-from attnlab.maths.weights import BlockWeights, stream
 from attnlab.maths.threads import single_threaded_products
+from attnlab.maths.weights import BlockWeights, stream
 from attnlab.records import Quantity
 from attnlab.theory.initialisations import Start, common_starts
 

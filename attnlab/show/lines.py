@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from attnlab import records
 from attnlab.show import palette
 from attnlab.show.canvas import TITLE_COLUMNS, drawable, new_figure
+from attnlab.show.line_names import NamedEnd, name_ends
 from attnlab.show.numbers import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Inches of one panel alone, and of one of several.
-_ALONE, _STACKED = 3.8, 2.7
+#: Inches of one panel alone, of one of several, and of those side by side.
+_ALONE, _STACKED, _BESIDE = 3.8, 2.7, 4.2
 #: Ticks on a logarithmic axis lie at the points, and as far apart as the longest label needs: an axis holds so many
 #: characters.
 _AXIS_CHARACTERS = 68
@@ -26,6 +27,7 @@ _MARGIN = 0.06
 
 #: Two more than there are colours, so that a sixth line differs from the first.
 _MARKERS = "os^DvPX"
+_KINDS = ("theory", "claimed", "reference", "measured")
 _THEORY_STYLES = ("-", "--", ":", "-.")
 _CLAIMED = "#888888"
 
@@ -38,7 +40,9 @@ def line_figure(series: records.Series) -> "Figure":
 
 
 def panel_figure(panels: records.Panels) -> "Figure":
-    """A figure of several series, one below the other over one x axis, each under its own title."""
+    """A figure of several series, one below the other over one x axis, or side by side; each under its own title."""
+    if panels.beside:
+        return _beside(panels)
     count = len(panels.panels)
     figure = new_figure(panels.title, _STACKED * count + 0.6)
     for axes, series in zip(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0], panels.panels, strict=True):
@@ -49,23 +53,38 @@ def panel_figure(panels: records.Panels) -> "Figure":
     return figure
 
 
-def _draw(axes: "Axes", series: records.Series) -> None:
+def _beside(panels: records.Panels) -> "Figure":
+    figure = new_figure(panels.title, _BESIDE)
+    for axes, series in zip(figure.subplots(1, len(panels.panels), squeeze=False)[0], panels.panels, strict=True):
+        _draw(axes, series, characters=_AXIS_CHARACTERS // (2 * len(panels.panels)), height=_BESIDE)
+        axes.set_title(drawable(series.title), loc="left")
+    return figure
+
+
+def _draw(axes: "Axes", series: records.Series, *, characters: int = _AXIS_CHARACTERS, height: float = _ALONE) -> None:
     axes.set(xlabel=drawable(series.x_axis), ylabel=drawable(series.y_axis))
-    of_kind = {kind: [line for line in series.lines if line.kind == kind] for kind in ("theory", "claimed", "measured")}
+    of_kind = {kind: [line for line in series.lines if line.kind == kind] for kind in _KINDS}
+    ends = []
     for line, dashes in zip(of_kind["theory"], itertools.cycle(_THEORY_STYLES)):
         axes.plot(line.x, line.y, color=palette.THEORY, linestyle=dashes, linewidth=1, label=drawable(line.label))
     for line in of_kind["claimed"]:
         axes.plot(line.x, line.y, color=_CLAIMED, linestyle=(0, (6, 4)), linewidth=1, label=drawable(line.label))
     for line, colour, marker in zip(of_kind["measured"], itertools.cycle(palette.MEASURED), itertools.cycle(_MARKERS)):
-        if series.x_ticks:
+        if series.x_ticks or series.named_ends:
             axes.plot(line.x, line.y, color=colour, linewidth=0.8, alpha=0.5)
         _measured(axes, line, colour, marker)
-    _scale_axes(axes, series)
+        ends.append(NamedEnd(line.x[-1], line.y[-1], line.label, colour))
+    for line in of_kind["reference"]:
+        axes.plot(line.x, line.y, color=_CLAIMED, linewidth=0.8, label=drawable(line.label))
+        ends.append(NamedEnd(line.x[-1], line.y[-1], line.label, _CLAIMED))
+    _scale_axes(axes, series, characters)
     if of_kind["claimed"]:
         _frame(axes, [*of_kind["theory"], *of_kind["measured"]], log=series.log_y)
     for mark in series.marks:
         _mark(axes, mark)
-    if len(series.lines) > 1:
+    if series.named_ends:
+        name_ends(axes, ends, height)
+    elif len(series.lines) > 1:
         legend(axes)
 
 
@@ -83,9 +102,10 @@ def _measured(axes: "Axes", line: records.Line, colour: str, marker: str) -> Non
     )
 
 
-def _scale_axes(axes: "Axes", series: records.Series) -> None:
+def _scale_axes(axes: "Axes", series: records.Series, characters: int) -> None:
     steps = sorted({x for line in series.lines for x in line.x})
-    points = sorted({x for line in series.lines for x in line.x if line.kind != "theory" and x > 0})
+    measured = {x for line in series.lines for x in line.x if line.kind != "theory" and x > 0}
+    points = sorted(measured) or [x for x in steps if x > 0]  # theory alone has its own
     heights = [y for line in series.lines for y in line.y if 0 < y < math.inf]
     if series.log_y and heights:
         axes.set_yscale("log")
@@ -94,7 +114,7 @@ def _scale_axes(axes: "Axes", series: records.Series) -> None:
         axes.yaxis.set_minor_formatter(_tick if max(heights) < _SHORT_AXIS * min(heights) else "")
     if series.log_x and points:
         axes.set_xscale("log")
-        ticks = _spread(points)
+        ticks = _spread(points, characters)
         axes.set_xticks(ticks, [number(x) for x in ticks])
         axes.set_xticks([], minor=True)
     if series.x_ticks:
@@ -105,10 +125,10 @@ def _tick(value: float, _position: float) -> str:
     return f"{value:,g}"
 
 
-def _spread(points: Sequence[float]) -> list[float]:
-    """Those of the rising points that leave room for a label each on a logarithmic axis."""
+def _spread(points: Sequence[float], characters: int) -> list[float]:
+    """Those of the rising points that leave room for a label each on a logarithmic axis that holds `characters`."""
     longest = max(len(number(point)) for point in points)
-    gap = (longest + 1) / _AXIS_CHARACTERS * math.log(points[-1] / points[0])
+    gap = (longest + 1) / characters * math.log(points[-1] / points[0])
     chosen = [points[0]]
     for point in points[1:]:
         if math.log(point / chosen[-1]) >= gap:

@@ -70,7 +70,8 @@ def _print_part(part: Part, console: Console) -> None:
             _print_table(part, console)
         case Grid():
             _print_text(part.title, console, style="bold")
-            _print_lines(heatmap(part, console), console)
+            *lines, note = heatmap(part, console)
+            _print_lines([*lines, *note.wrap(console, console.width)], console)
         case Checks():
             _print_checks(part, console)
         case Derivation():

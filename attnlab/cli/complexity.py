@@ -1,0 +1,265 @@
+"""`attnlab complexity`."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attnlab.cli import options
+from attnlab.cli.failures import Stopped, about
+from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
+from attnlab.cli.progress import progress
+from attnlab.errors import AttnlabError, UsageError
+
+if TYPE_CHECKING:
+    from attnlab.experiments.complexity_record import ComplexityConfig
+    from attnlab.experiments.complexity_saved import SavedPoints
+    from attnlab.files.runs import RunDirectory
+
+EPILOG = """\b
+Examples:
+  attnlab complexity --max-n 4096
+  attnlab complexity --max-n 1024 --kernel dense --kernel streaming --heads 4 --no-figures"""
+
+Mechanism = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="full, window, linear, fourier, or a lookup table: hash, sorted, argmax; may be repeated; default all",
+        metavar="NAME",
+    ),
+]
+Kernel = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="full attention by dense, streaming, compiled (numba), query (one at a time) or torch; may be repeated; "
+        "default all but compiled; without --mechanism full attention alone",
+        metavar="NAME",
+    ),
+]
+Part = Annotated[str | None, typer.Option(help="core (default), or the whole block around it", metavar="PART")]
+Sweep = Annotated[str | None, typer.Option(help="n (default), or d at N = --max-n", metavar="AXIS")]
+Width = Annotated[int | None, typer.Option("--d", help="width of a head; default 64")]
+Heads = Annotated[int | None, typer.Option(help="heads; default 1")]
+Window = Annotated[int | None, typer.Option(help="keys that a query of window attention sees; default 64")]
+MinN = Annotated[int | None, typer.Option(help="fewest tokens; default --max-n / 32, but 64 or more")]
+MaxN = Annotated[int | None, typer.Option(help="most tokens; default 4096, or 1024 with --sweep d")]
+MinD = Annotated[int | None, typer.Option(help="with --sweep d: smallest width; default 16")]
+MaxD = Annotated[int | None, typer.Option(help="with --sweep d: largest width; default 1024")]
+Repeats = Annotated[int | None, typer.Option(help="timings of each point; default 7, the fewest")]
+Threads = Annotated[int | None, typer.Option(help="threads of matrix products and kernels; default 1, the steadiest")]
+Seed = Annotated[int | None, typer.Option(help="draw with this seed; default 0")]
+Resume = Annotated[
+    str | None, typer.Option(help="take up an interrupted run where it stopped, with its settings", metavar="DIR")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the command line says about the experiment; None where it says nothing."""
+
+    mechanism: Sequence[str] | None
+    kernel: Sequence[str] | None
+    part: str | None
+    sweep: str | None
+    d: int | None
+    heads: int | None
+    window: int | None
+    min_n: int | None
+    max_n: int | None
+    min_d: int | None
+    max_d: int | None
+    repeats: int | None
+    threads: int | None
+    seed: int | None
+
+
+def complexity(
+    mechanism: Mechanism = None,
+    kernel: Kernel = None,
+    part: Part = None,
+    sweep: Sweep = None,
+    d: Width = None,
+    heads: Heads = None,
+    window: Window = None,
+    min_n: MinN = None,
+    max_n: MaxN = None,
+    min_d: MinD = None,
+    max_d: MaxD = None,
+    repeats: Repeats = None,
+    threads: Threads = None,
+    seed: Seed = None,
+    resume: Resume = None,
+    out: options.Out = None,
+    no_figures: options.NoFigures = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    max_memory: options.MaxMemory = None,
+    debug: options.Debug = False,
+) -> None:
+    """Measure time and memory against N, and name the order that settles: O(N), O(N log N) or O(N²).
+
+    Full attention by several kernels, window, linear and Fourier mixing, and lookup tables, each timed interleaved.
+    """
+    wishes = Wishes(
+        command="complexity",
+        json=json,
+        quiet=quiet,
+        figures=not no_figures,
+        out=options.as_path(out),
+        resume=options.as_path(resume),
+    )
+    asked = Asked(
+        mechanism=mechanism or None,
+        kernel=kernel or None,
+        part=part,
+        sweep=sweep,
+        d=d,
+        heads=heads,
+        window=window,
+        min_n=min_n,
+        max_n=max_n,
+        min_d=min_d,
+        max_d=max_d,
+        repeats=repeats,
+        threads=threads,
+        seed=seed,
+    )
+    try:
+        options.check_seed(seed)
+        budget = options.memory_budget(max_memory)
+        config = configuration(asked, budget) if resume is None else resumed(Path(resume), asked, out, budget)
+        answer(config, wishes)
+    except AttnlabError as error:
+        raise about("complexity", error) from error
+
+
+def configuration(asked: Asked, budget: int) -> "ComplexityConfig":
+    """The experiment's settings, checked before any directory is made."""
+    from attnlab.experiments.complexity import require_sound
+    from attnlab.experiments.complexity_record import SWEEPS, ComplexityConfig
+    from attnlab.experiments.complexity_sizes import WINDOWS, sizes
+    from attnlab.experiments.complexity_variants import DEFAULT_KERNELS, KERNELS, MECHANISMS, PARTS
+
+    sweep = options.one_of("--sweep", asked.sweep or "n", SWEEPS)
+    mechanisms = several_of("--mechanism", asked.mechanism, MECHANISMS)
+    if asked.mechanism is None and asked.kernel is not None:
+        mechanisms = ("full",)
+    kernels = DEFAULT_KERNELS if asked.kernel is None else several_of("--kernel", asked.kernel, KERNELS)
+    require_installed(asked.kernel)
+    window = given(asked.window, 64)
+    widths: tuple[int, ...] = (given(asked.d, 64),)
+    if sweep == "n":
+        options.refuse_beside("--sweep n", {"--min-d": asked.min_d, "--max-d": asked.max_d})
+        strictest = WINDOWS * window if "window" in mechanisms else 0
+        tokens = sizes(asked.min_n, given(asked.max_n, 4096), name="n", fitted_from=strictest)
+    else:
+        options.refuse_beside("--sweep d", {"--min-n": asked.min_n, "--d": asked.d})
+        tokens = (given(asked.max_n, 1024),)
+        widths = sizes(given(asked.min_d, 16), given(asked.max_d, 1024), name="d")
+    config = ComplexityConfig(
+        mechanisms=mechanisms,
+        kernels=kernels,
+        part=options.one_of("--part", asked.part or "core", PARTS),
+        sweep=sweep,
+        n=tokens,
+        d=widths,
+        heads=given(asked.heads, 1),
+        window=window,
+        repeats=given(asked.repeats, 7),
+        threads=given(asked.threads, 1),
+        seed=given(asked.seed, 0),
+        max_bytes=budget,
+    )
+    require_sound(config)
+    return config
+
+
+def given(value: int | None, default: int) -> int:
+    """The value, or the default where none was given."""
+    return default if value is None else value
+
+
+def several_of(option: str, names: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
+    """The names given, in the order of those known; all where none was given."""
+    chosen = known if names is None else [options.one_of(option, name, known) for name in names]
+    return tuple(name for name in known if name in chosen)
+
+
+def require_installed(kernels: Sequence[str] | None) -> None:
+    """Refuse a kernel that was asked for by name and is not installed."""
+    from attnlab.experiments.complexity import installed
+
+    extras = {"torch": ("PyTorch", "torch"), "compiled": ("numba", "fast")}
+    for kernel in kernels or ():
+        if not installed(kernel):
+            name, extra = extras[kernel]
+            raise UsageError(f"--kernel {kernel}: {name} is not installed; pip install 'attnlab[{extra}]' brings it")
+
+
+def resumed(path: Path, asked: Asked, out: str | None, budget: int) -> "ComplexityConfig":
+    """The settings of an interrupted run, from its run.json; the command line adds none."""
+    from attnlab.experiments.complexity import require_sound
+    from attnlab.experiments.complexity_document import config_of
+    from attnlab.files.manifests import read_manifest
+
+    names = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(asked)}
+    options.refuse_beside("--resume", {option: getattr(asked, name) for name, option in names.items()} | {"--out": out})
+    manifest = read_manifest(path, "complexity")
+    config = config_of(manifest.get("config", {}), seed=manifest.get("seed", 0), max_bytes=budget)
+    require_sound(config)
+    return config
+
+
+def answer(config: "ComplexityConfig", wishes: Wishes) -> None:
+    """Run the experiment, print the result and write the files."""
+    from attnlab.experiments.complexity import run, steps
+    from attnlab.experiments.complexity_document import csv_table, document, settings
+    from attnlab.experiments.complexity_figures import figures
+    from attnlab.experiments.complexity_report import report
+    from attnlab.files.documents import csv_bytes
+
+    with (
+        run_directory(wishes, settings(config), config.seed, {}) as directory,
+        saved_points(directory, config) as saved,
+        progress("timing", steps(config, saved), visible=not wishes.quiet) as bar,
+    ):
+        record = run(config, saved=saved, advance=bar.advance)
+        bar.clear()
+        deliver(
+            wishes,
+            directory,
+            document={**begin_document("complexity", config.seed, settings(config)), **document(record)},
+            report=lambda: report(record),
+            figures=lambda: figures(record),
+            files={"result.csv": csv_bytes(*csv_table(record))},
+        )
+
+
+@contextmanager
+def saved_points(directory: "RunDirectory | None", config: "ComplexityConfig") -> Iterator["SavedPoints"]:
+    """The timings that are there already, and where new ones go; without a directory, nowhere."""
+    from attnlab.experiments.complexity_document import settings
+    from attnlab.experiments.complexity_saved import SavedPoints, experiment
+    from attnlab.files.opening import shown
+    from attnlab.files.points import PointsFile
+    from attnlab.measure.machine import this_machine
+
+    if directory is None:
+        yield SavedPoints()
+        return
+    machine = this_machine()
+    shared = {**settings(config), "seed": config.seed}
+    header = experiment(shared, cpu=machine.cpu, numpy=machine.numpy)
+    with PointsFile(directory.path, header) as file:
+        for note in file.notes:
+            print(f"attnlab: {note}", file=sys.stderr)
+        saved = SavedPoints(file)
+        try:
+            yield saved
+        except Stopped as stop:
+            stop.kept = f"{saved.count:,} points are kept: attnlab complexity --resume {shown(directory.path)} goes on"
+            raise

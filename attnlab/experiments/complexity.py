@@ -1,0 +1,241 @@
+"""`attnlab complexity`: time and memory of several ways to mix tokens, measured, and the order that settles.
+
+Kernels are checked equal, then timed interleaved, then measured for memory in a pass of its own.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from attnlab.errors import AttnlabError, MemoryRefused, UsageError
+from attnlab.experiments.complexity_checks import equality_checks
+from attnlab.experiments.complexity_fits import fitted
+from attnlab.experiments.complexity_record import (
+    CHEAP,
+    QUANTITIES,
+    ComplexityConfig,
+    ComplexityRecord,
+    Fit,
+    Point,
+    repeats_of,
+)
+from attnlab.experiments.complexity_saved import SavedPoints
+from attnlab.experiments.complexity_variants import KERNELS, MECHANISMS, Part, Setting, Variant, full_variant, variant
+from attnlab.maths.kernels import has_numba
+from attnlab.maths.mechanisms.fused import has_torch, use_threads
+from attnlab.maths.plan import WORKING
+from attnlab.measure.allocator import memory_kept
+from attnlab.measure.memory import available_bytes
+from attnlab.measure.orders import FEWEST_REPEATS
+from attnlab.measure.peak import agreement, peak_bytes
+from attnlab.measure.timing import (
+    REFERENCE,
+    Task,
+    Timing,
+    matrix_product_speed,
+    noisy,
+    reference_task,
+    time_interleaved,
+)
+from attnlab.records import Check
+from attnlab.theory import mechanism_costs as costs
+
+
+def installed(kernel: str) -> bool:
+    """Whether what a kernel needs is there: PyTorch, or numba."""
+    return {"torch": has_torch, "compiled": has_numba}.get(kernel, lambda: True)()
+
+
+def chosen_variants(config: ComplexityConfig) -> list[Variant]:
+    """The variants to time, in the order of `MECHANISMS` and `KERNELS`; only kernels that are installed."""
+    found = []
+    for mechanism in MECHANISMS:
+        if mechanism not in config.mechanisms:
+            continue
+        if mechanism == "full":
+            found += [full_variant(k) for k in KERNELS if k in config.kernels and installed(k)]
+        else:
+            found.append(variant(mechanism, config.window))
+    if config.part == "block":
+        found = [v for v in found if v.in_block]
+    return [v for v in found if v.uses_d] if config.sweep == "d" else found
+
+
+def require_sound(config: ComplexityConfig) -> None:
+    """Check the settings.
+
+    Raises:
+        UsageError: nothing to time, or too few sizes or repeats to say anything.
+        MemoryRefused: a dense matrix would not fit.
+    """
+    counts = {"--heads": config.heads, "--window": config.window, "--threads": config.threads}
+    for name, value in ({"--d": min(config.d)} | counts).items():
+        if value < 1:
+            raise UsageError(f"{name} {value}; expected 1 or more")
+    if config.repeats < FEWEST_REPEATS:
+        raise UsageError(f"--repeats {config.repeats}; expected {FEWEST_REPEATS} or more, to say how timings scatter")
+    variants = chosen_variants(config)
+    if not variants:
+        raise UsageError(f"nothing to time: {' and '.join(config.mechanisms)} have no such {_kind(config)}")
+    require_memory(config, variants)
+
+
+def require_memory(config: ComplexityConfig, variants: Sequence[Variant]) -> None:
+    """Refuse what would not fit.
+
+    Raises:
+        MemoryRefused: naming the amounts, and the way round a dense matrix.
+    """
+    largest = config.settings[-1]
+    numbers = 4 * largest.n * largest.heads * largest.d
+    streaming = 4 * numbers + WORKING
+    dense = any(v.kernel == "dense" for v in variants)
+    needed = 3 * numbers + (costs.dense_core_bytes(largest.n, heads=largest.heads, d=largest.d) if dense else numbers)
+    if config.max_bytes is None or needed <= config.max_bytes:
+        return
+    what = "full attention's matrices" if dense else "the inputs and the output"
+    way = f"add --kernel streaming (needs {streaming / 2**30:.1f} GiB), or " if dense else ""
+    raise MemoryRefused(
+        f"{largest.n:,} tokens would need {needed / 2**30:.1f} GiB for {what}, and "
+        f"{config.max_bytes / 2**30:.1f} GiB may be used; {way}take a smaller --max-n"
+    )
+
+
+def _kind(config: ComplexityConfig) -> str:
+    return "block" if config.part == "block" else "width to sweep"
+
+
+def steps(config: ComplexityConfig, saved: SavedPoints) -> int:
+    """How many times `run` calls `advance`."""
+    variants = chosen_variants(config)
+    wanted = {key_of(v, setting): repeats_of(config, v) for v in variants for setting in config.settings}
+    wanted[REFERENCE] = config.repeats
+    samples = sum(max(0, count - len(saved.seconds.get(key, ()))) for key, count in wanted.items())
+    return samples + len(wanted) - 1 - len(saved.peaks)
+
+
+def run(
+    config: ComplexityConfig, *, saved: SavedPoints | None = None, advance: Callable[[], None] = lambda: None
+) -> ComplexityRecord:
+    """Check, time, measure, fit.
+
+    Args:
+        saved: the points that an earlier run left, and where to leave this one's.
+        advance: called after every timing and every measurement of memory.
+
+    Raises:
+        UsageError, MemoryRefused: as `require_sound`.
+        AttnlabError: two kernels differ; nothing was timed.
+    """
+    require_sound(config)
+    with threads(config):
+        return found(config, SavedPoints() if saved is None else saved, advance)
+
+
+@contextmanager
+def threads(config: ComplexityConfig) -> Iterator[None]:
+    """Every library on so many threads, until the end of the block."""
+    from threadpoolctl import threadpool_limits  # here: it loads ctypes and looks at every library of the process
+
+    if any(v.kernel == "torch" for v in chosen_variants(config)):
+        use_threads(config.threads)
+    with threadpool_limits(limits=config.threads, user_api="blas"):
+        yield
+
+
+def found(config: ComplexityConfig, saved: SavedPoints, advance: Callable[[], None]) -> ComplexityRecord:
+    """`run`, once settings and threads are settled."""
+    variants = chosen_variants(config)
+    checks = equality_checks(variants, config.settings[0], config.part)
+    require_equal(checks)
+    with memory_kept():
+        timings = timed(config, variants, saved, advance)
+        speed = matrix_product_speed()
+    points = [measured(v, setting, config, timings, saved, advance) for v in variants for setting in config.settings]
+    return ComplexityRecord(
+        config=config,
+        variants=variants,
+        points=points,
+        fits=[Fit(v, quantity, fitted(config, v, points, quantity)) for v in variants for quantity in QUANTITIES],
+        checks=checks,
+        matrix_product_gflops=speed,
+        noise=noisy(timings),
+        memory_agreement=dense_agreement(config, points),
+        outgrows=costs.matrix_outgrows(available_bytes(), heads=config.heads),
+    )
+
+
+def require_equal(checks: Sequence[Check]) -> None:
+    """Refuse to time what is wrong.
+
+    Raises:
+        AttnlabError: naming what differs, and by how much.
+    """
+    wrong = [f"{c.text}: off by {c.value:.2g}, and {c.bound:.2g} is allowed" for c in checks if not c.holds]
+    if wrong:
+        raise AttnlabError(f"not so: {'; '.join(wrong)}; nothing was timed")
+
+
+def key_of(v: Variant, setting: Setting) -> str:
+    """A point's name in files."""
+    return f"{v.key}/{setting.n}/{setting.d}"
+
+
+def timed(
+    config: ComplexityConfig, variants: Sequence[Variant], saved: SavedPoints, advance: Callable[[], None]
+) -> dict[str, Timing]:
+    """Every variant at every size, sizes and variants interleaved, and a fixed matrix product to see the drift by.
+
+    Then the cheap ones go on alone, until they have `CHEAP` times as many timings.
+    """
+    tasks = {v: [task(v, setting, config.part) for setting in config.settings] for v in variants}
+    everything = [reference_task(), *(task for of_variant in tasks.values() for task in of_variant)]
+    timings = interleaved(everything, config.repeats, config.seed, saved, saved.seconds, advance)
+    cheap = [task for v, of_variant in tasks.items() if v.cheap for task in of_variant]
+    # `timings` leaves out what an earlier run has taken beyond the first rounds.
+    done = {task.key: max(timings[task.key].samples, saved.seconds.get(task.key, ()), key=len) for task in cheap}
+    return timings | interleaved(cheap, CHEAP * config.repeats, config.seed + 1, saved, done, advance)
+
+
+def interleaved(
+    tasks: Sequence[Task],
+    repeats: int,
+    seed: int,
+    saved: SavedPoints,
+    done: Mapping[str, Sequence[float]],
+    advance: Callable[[], None],
+) -> dict[str, Timing]:
+    """Timings, each of them saved as soon as it is there."""
+    return time_interleaved(tasks, repeats=repeats, seed=seed, done=done, on_sample=saved.keep_timing, advance=advance)
+
+
+def task(v: Variant, setting: Setting, part: Part) -> Task:
+    """One variant at one size, as a thing to time."""
+    return Task(key_of(v, setting), lambda: v.prepare(setting, part), v.input_bytes(setting))
+
+
+def measured(
+    v: Variant,
+    setting: Setting,
+    config: ComplexityConfig,
+    timings: dict[str, Timing],
+    saved: SavedPoints,
+    advance: Callable[[], None],
+) -> Point:
+    """One variant at one size: its timing, and its memory in a run of its own."""
+    key = key_of(v, setting)
+    if key not in saved.peaks:
+        saved.keep_peak(key, peak_bytes(v.prepare(setting, config.part)))
+        advance()
+    peak = saved.peaks[key]
+    seen = peak.resident if v.kernel == "torch" else peak.traced  # what torch takes, tracemalloc does not see
+    flops = v.operations(setting, config.part)
+    return Point(v, setting, config.threads if v.table is None else 1, timings[key], peak, seen, flops)
+
+
+def dense_agreement(config: ComplexityConfig, points: Sequence[Point]) -> str | None:
+    """Whether formula, tracemalloc and the system agree on dense attention's memory at the largest size."""
+    dense = [point for point in points if point.variant.kernel == "dense"]
+    if not dense or config.part == "block":
+        return None
+    setting = dense[-1].setting
+    return agreement(costs.dense_core_bytes(setting.n, heads=setting.heads, d=setting.d), dense[-1].peak)

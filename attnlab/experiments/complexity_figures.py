@@ -1,0 +1,171 @@
+"""The figures of the complexity experiment: time beside memory, and how near each comes to the machine's best."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from attnlab.experiments.complexity_crossovers import crossovers
+from attnlab.experiments.complexity_record import ComplexityRecord, Point
+from attnlab.experiments.complexity_report import ORDERS, order_in
+from attnlab.records import Figure, Line, Mark, Panels, Series
+
+#: Reference slopes start so far below the lowest point that is measured.
+BELOW = 2.0
+#: A mark at the right end of the memory axis is worth having up to so many times the largest size.
+NEAR = 4
+MIB = 1 << 20
+#: A space at which no title is broken.
+UNBROKEN = "\u00a0"
+
+
+def figures(record: ComplexityRecord) -> list[Figure]:
+    """Time and memory side by side; and achieved GFLOP/s, where anything counts operations."""
+    panels = [time_panel(record)]
+    if any(point.peak_bytes for point in record.points):
+        panels.append(memory_panel(record))
+    found = [Figure(name="complexity", drawable=Panels(title=title(record), panels=panels, beside=True))]
+    if any(point.gflops is not None for point in record.points):
+        found.append(Figure(name="gflops", drawable=speed(record)))
+    return found
+
+
+def title(record: ComplexityRecord) -> str:
+    """The finding: the orders that settled."""
+    said: dict[str, list[str]] = {}
+    for v in record.variants:
+        order = record.fit(v, "time").order
+        if order is not None:
+            said.setdefault(order, []).append(v.short)
+    if not said:
+        return f"Time and memory against {axis(record)}: no order is settled"
+    return "Time: " + "; ".join(
+        f"{order_in(order, record.config.sweep).replace(' ', UNBROKEN)} for {listed(said[order])}"
+        for order in ORDERS
+        if order in said
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def axis(record: ComplexityRecord) -> str:
+    """What is swept, as it is written: N or d."""
+    return "N" if record.config.sweep == "n" else "d"
+
+
+def time_panel(record: ComplexityRecord) -> Series:
+    """Median times, with the median distance from them as error bars."""
+    lines = [line(record, v.short, record.of(v), milliseconds, scatter) for v in record.variants]
+    marks = [Mark(x=c.at, label=f"{c.variant.short} overtakes") for c in crossovers(record)]
+    return Series(
+        title="Time of one call (median ± MAD)",
+        x_axis=axis_label(record),
+        y_axis="ms",
+        lines=[*lines, *references(lines)],
+        log_x=True,
+        log_y=True,
+        marks=apart(marks),
+        named_ends=True,
+    )
+
+
+def milliseconds(point: Point) -> float:
+    """The median time."""
+    return 1e3 * point.timing.median
+
+
+def scatter(point: Point) -> float:
+    """The median distance from the median time."""
+    return 1e3 * point.timing.mad
+
+
+def memory_panel(record: ComplexityRecord) -> Series:
+    """Peaks beyond the inputs."""
+    seen = {v: [point for point in record.of(v) if point.peak_bytes] for v in record.variants}
+    lines = [
+        line(record, v.short, points, lambda point: (point.peak_bytes or 0) / MIB)
+        for v, points in seen.items()
+        if points
+    ]
+    largest = max(x for each in lines for x in each.x)
+    dense = any(v.kernel == "dense" for v in record.variants) and record.config.sweep == "n"
+    near = dense and record.outgrows <= NEAR * largest
+    return Series(
+        title="Peak memory beyond the inputs",
+        x_axis=axis_label(record),
+        y_axis="MiB",
+        lines=[*lines, *references(lines)],
+        log_x=True,
+        log_y=True,
+        marks=[Mark(x=record.outgrows, label="the matrix outgrows the memory")] if near else [],
+        named_ends=True,
+    )
+
+
+def axis_label(record: ComplexityRecord) -> str:
+    """What is swept, in words."""
+    return "N (tokens)" if record.config.sweep == "n" else "d (width of a head)"
+
+
+def line(
+    record: ComplexityRecord,
+    label: str,
+    points: Sequence[Point],
+    y: Callable[[Point], float],
+    error: Callable[[Point], float] | None = None,
+) -> Line:
+    """One variant's points."""
+    return Line(
+        label=label,
+        x=[getattr(point.setting, record.config.sweep) for point in points],
+        y=[y(point) for point in points],
+        standard_error=[error(point) for point in points] if error else (),
+    )
+
+
+def references(lines: Sequence[Line]) -> list[Line]:
+    """Slopes to hold the points against: from one place below them all, as steep as N, N log N and N²."""
+    first, last = min(x for each in lines for x in each.x), max(x for each in lines for x in each.x)
+    lowest = min(y for each in lines for y in each.y) / BELOW
+    growth = last / first
+    grid = [first * growth ** (i / 20) for i in range(21)]
+    shapes: dict[str, Callable[[float], float]] = {
+        "O(N)": lambda n: n / first,
+        "O(N log N)": lambda n: n * math.log(n) / (first * math.log(first)),
+        "O(N²)": lambda n: (n / first) ** 2,
+    }
+    return [
+        Line(label=name, x=grid, y=[lowest * shape(n) for n in grid], kind="reference")
+        for name, shape in shapes.items()
+    ]
+
+
+def apart(marks: Sequence[Mark]) -> list[Mark]:
+    """The marks from left to right, without those too near to the last one to be read."""
+    kept: list[Mark] = []
+    for mark in sorted(marks, key=lambda mark: mark.x):
+        if not kept or mark.x > 1.5 * kept[-1].x:
+            kept.append(mark)
+    return kept
+
+
+def speed(record: ComplexityRecord) -> Series:
+    """Operations per second, as counted by formula, beside the machine's own matrix product."""
+    lines = [
+        line(record, v.short, record.of(v), lambda point: point.gflops or 0.0)
+        for v in record.variants
+        if v.flops is not None
+    ]
+    x = lines[0].x
+    best = max(y for each in lines for y in each.y) / record.matrix_product_gflops
+    machine = Line(label="matrix product", x=[x[0], x[-1]], y=[record.matrix_product_gflops] * 2, kind="reference")
+    return Series(
+        title=f"The best reaches {100 * best:.0f} % of what the machine's own matrix product does",
+        x_axis=axis_label(record),
+        y_axis="GFLOP/s, counted by formula",
+        lines=[*lines, machine],
+        log_x=True,
+        log_y=True,
+        named_ends=True,
+    )

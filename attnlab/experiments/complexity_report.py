@@ -1,0 +1,211 @@
+"""What a person reads of the complexity experiment."""
+
+import math
+from collections.abc import Sequence
+
+from attnlab.experiments.complexity_checks import TOKENS
+from attnlab.experiments.complexity_crossovers import crossovers
+from attnlab.experiments.complexity_record import ComplexityRecord, Point, repeats_of
+from attnlab.experiments.complexity_sizes import octaves
+from attnlab.experiments.complexity_variants import Variant
+from attnlab.measure.orders import OrderFit
+from attnlab.records import Cell, Check, Checks, Finding, Part, Quantity, Report, Table
+
+MIB = 1 << 20
+#: How an order is written, for N and for d.
+ORDERS = {"N": "N", "N log N": "N log N", "N^2": "N²"}
+#: What doubling does to a cost of that order.
+DOUBLED = {"N": "twice", "N log N": "a little more than twice", "N^2": "four times"}
+#: Variants to a table of times: more would not fit 80 columns.
+MOST_COLUMNS = 6
+
+
+def report(record: ComplexityRecord) -> Report:
+    """The orders first, then what follows from them, then the numbers."""
+    parts: list[Part] = [order_table(record), *findings(record)]
+    parts += [Finding(text=record.noise)] if record.noise else []
+    parts += [*time_tables(record), largest_table(record)]
+    parts += [Finding(kind="note", text=text) for text in notes(record)]
+    return Report(heading=heading(record), parts=[*parts, Checks(checks=[all_equal(record)])])
+
+
+def all_equal(record: ComplexityRecord) -> Check:
+    """The checks in one: no kernel is timed that failed its own."""
+    holds = all(check.holds for check in record.checks)
+    each = "it" if len(record.checks) == 1 else f"each of the {len(record.checks)}"
+    text = f"{each} equals another way to its result, on {TOKENS} tokens"
+    return Check(id="equal", holds=holds, value=None, bound=None, text=text)
+
+
+def heading(record: ComplexityRecord) -> str:
+    """The setting."""
+    config = record.config
+    n, d = (f"{low:,}" if low == high else f"{low:,}–{high:,}" for low, high in ends(config.n, config.d))
+    part = "core" if config.part == "core" else "block"
+    heads = "1 head" if config.heads == 1 else f"{config.heads} heads"
+    return f"{part} · N {n} · {heads} of {d} · float32 · {threads(record)} · seed {config.seed}"
+
+
+def threads(record: ComplexityRecord) -> str:
+    """How many threads there were."""
+    return "1 thread" if record.config.threads == 1 else f"{record.config.threads} threads"
+
+
+def ends(*ranges: Sequence[int]) -> list[tuple[int, int]]:
+    """The smallest and the largest of each."""
+    return [(min(found), max(found)) for found in ranges]
+
+
+def order_in(order: str, sweep: str) -> str:
+    """An order as it is written: N², or d² where the width is swept."""
+    return ORDERS[order] if sweep == "n" else ORDERS[order].replace("N", "d")
+
+
+def order_table(record: ComplexityRecord) -> Table:
+    """One line a variant."""
+    sweep = record.config.sweep
+    rows: list[tuple[Cell, ...]] = []
+    for v in record.variants:
+        time, memory = record.fit(v, "time"), record.fit(v, "memory")
+        rows.append((v.label, said(time, sweep), slope(time), span(time), said(memory, sweep)))
+    return Table(
+        title="",
+        columns=("", "time", "slope (99.5 %)", f"over {'N' if sweep == 'n' else 'd'}", "memory"),
+        rows=rows,
+    )
+
+
+def said(fit: OrderFit, sweep: str) -> str:
+    """The order, or that there is none."""
+    return "not settled" if fit.order is None else order_in(fit.order, sweep)
+
+
+def slope(fit: OrderFit) -> str:
+    """The local slope and its interval."""
+    low, high = fit.slope_interval
+    return "–" if math.isnan(fit.local_slope) else f"{fit.local_slope:.2f}  {low:.2f}–{high:.2f}"
+
+
+def span(fit: OrderFit) -> str:
+    """Where the slope was taken."""
+    return f"{fit.window[0]:,}–{fit.window[1]:,}"
+
+
+def why_not(record: ComplexityRecord) -> list[str]:
+    """For the orders that are not settled, what would settle them: a line each."""
+    open_ones = [(f"{each.variant.label}, {each.quantity}", each.fit) for each in record.fits if not each.fit.settled]
+    lines = [f"{name}: {fit.reason.removeprefix('not settled: ')}." for name, fit in open_ones]
+    return ["\n".join(["Not settled, and what would settle it:", *lines])] if lines else []
+
+
+def findings(record: ComplexityRecord) -> list[Part]:
+    """What the orders mean for whoever pays."""
+    if record.config.sweep == "d":
+        return []
+    texts = [*doubling(record), *matrix(record), *overtaking(record)]
+    return [Finding(text=" ".join(texts))] if texts else []
+
+
+def doubling(record: ComplexityRecord) -> list[str]:
+    """Doubling the text, for full attention and for whatever is cheaper."""
+    found = []
+    for v in (v for v in record.variants if v.mechanism == "full"):
+        order = record.fit(v, "time").order
+        if order is not None:
+            what = "full attention" if record.config.part == "core" else "a block of full attention"
+            found.append(f"Doubling the text costs {what} {DOUBLED[order]} the time.")
+            break
+    return found
+
+
+def matrix(record: ComplexityRecord) -> list[str]:
+    """What the matrix takes, and what takes its place."""
+    peaks = {v.kernel: record.of(v)[-1] for v in record.variants if v.mechanism == "full"}
+    if "dense" not in peaks or record.config.part == "block":
+        return []
+    n = peaks["dense"].setting.n
+    text = f"At N = {n:,} its matrix takes {amount(4 * n * n)} a head"
+    streaming = peaks.get("streaming")
+    if streaming is not None and streaming.peak_bytes:
+        text += f"; streaming, with every statistic, takes {amount(streaming.peak_bytes / streaming.setting.heads)}"
+    size = 10 ** max(len(str(record.outgrows)) - 2, 0)  # two digits: what is free changes all the time
+    outgrown = f"Dense scores and weights outgrow this machine's free memory at N = {record.outgrows // size * size:,}."
+    return [f"{text}.", outgrown]
+
+
+def amount(count: float) -> str:
+    """Bytes as a person reads them."""
+    for unit, name in ((1 << 30, "GiB"), (MIB, "MiB"), (1 << 10, "KiB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count:.0f} B"
+
+
+def overtaking(record: ComplexityRecord) -> list[str]:
+    """From which N on another mechanism is faster."""
+    found = crossovers(record)
+    if not found:
+        return []
+    told = ", ".join(f"{c.variant.label} from N = {c.at:.0f} on" for c in found)
+    return [f"Faster than {found[0].against.label}: {told}."]
+
+
+def time_tables(record: ComplexityRecord) -> list[Table]:
+    """Median times, a row a size: full attention's kernels, then the other mechanisms."""
+    groups = [[v for v in record.variants if (v.mechanism == "full") == full] for full in (True, False)]
+    return [time_table(record, group) for group in groups if group]
+
+
+def time_table(record: ComplexityRecord, variants: Sequence[Variant]) -> Table:
+    """Some variants' times at every halving of the largest size."""
+    sweep = record.config.sweep
+    sizes = [getattr(setting, sweep) for setting in record.config.settings]
+    rows: list[tuple[Cell, ...]] = []
+    for size in octaves(sizes):
+        at = sizes.index(size)
+        rows.append((f"{size:,}", *(1e3 * record.of(v)[at].timing.median for v in variants)))
+    kind = "Full attention" if variants[0].mechanism == "full" else "Other ways to mix tokens, and lookup tables"
+    return Table(
+        title=f"{kind}: milliseconds, medians of {repeats_of(record.config, variants[0])}",
+        columns=("N" if sweep == "n" else "d", *(v.short for v in variants)),
+        rows=rows,
+    )
+
+
+def largest_table(record: ComplexityRecord) -> Table:
+    """The largest size: time with its scatter, speed and memory."""
+    rows: list[tuple[Cell, ...]] = []
+    for v in record.variants:
+        point = record.of(v)[-1]
+        time = Quantity(value=1e3 * point.timing.median, standard_error=1e3 * point.timing.mad)
+        rows.append((v.label, time, point.gflops, share(record, point), mebibytes(point)))
+    last = record.config.settings[-1]
+    where = f"N = {last.n:,}" if record.config.sweep == "n" else f"d = {last.d:,}"
+    return Table(
+        title=f"At {where}",
+        columns=("", "ms ± MAD", "GFLOP/s", "of the machine's", "peak MiB"),
+        rows=rows,
+        note=f"of the machine's: its own float32 matrix product does {record.matrix_product_gflops:.3g} GFLOP/s on "
+        f"{threads(record)}; operations by formula; peak: beyond the inputs",
+    )
+
+
+def share(record: ComplexityRecord, point: Point) -> Cell:
+    """Achieved speed as a share of the machine's own."""
+    return None if point.gflops is None else Quantity(value=100 * point.gflops / record.matrix_product_gflops, unit="%")
+
+
+def mebibytes(point: Point) -> float | None:
+    """The peak."""
+    return None if point.peak_bytes is None else point.peak_bytes / MIB
+
+
+def notes(record: ComplexityRecord) -> list[str]:
+    """What else to know: whether memory is counted right, and what the tables are."""
+    found = [f"Memory of the dense kernel: {record.memory_agreement}"] if record.memory_agreement else []
+    if record.config.sweep == "n" and any(v.table is not None for v in record.variants):
+        found.append(
+            "A table is looked up N times among N keys. Its time per query also rises where the table outgrows a level "
+            "of the processor's cache, which no count of steps knows about."
+        )
+    return [*found, *why_not(record), "Every size is in result.csv, every timing in points.jsonl."]

@@ -1,0 +1,175 @@
+"""`attnlab complexity` as a person types it: exit code, stdout and stderr together."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnlab.maths.mechanisms.fused import has_torch
+from tests.commands import attnlab, environment, error_line, printed_json, written
+
+#: Over in a second or two.
+SMALL = ("--min-n", "16", "--max-n", "40", "--d", "4")
+FEW = (*SMALL, "--mechanism", "hash", "--mechanism", "linear", "--mechanism", "full", "--kernel", "dense")
+
+
+def test_a_small_run_writes_its_files(tmp_path: Path) -> None:
+    ended = attnlab("complexity", *FEW, "--out", "here", cwd=tmp_path)
+    folder, files = written(ended, tmp_path)
+    assert files == {
+        "complexity.png", "complexity.svg", "complexity.csv", "gflops.png", "gflops.svg", "gflops.csv",
+        "result.json", "result.csv", "run.json",
+    }  # fmt: skip
+    assert {path.name for path in folder.iterdir()} == {*files, "points.jsonl"}
+    assert ended.out.startswith("core · N 18–40 · 1 head of 4 · float32 · ")
+    assert max(map(len, ended.out.splitlines()[:-1])) <= 80
+    assert "full, dense" in ended.out
+
+
+def test_json_is_one_document_with_the_promised_fields(tmp_path: Path) -> None:
+    document = printed_json("complexity", *FEW, "--seed", "3", cwd=tmp_path)
+    assert [document[name] for name in ("schema", "seed", "sweep")] == ["attnlab.complexity/1", 3, "n"]
+    assert document["config"]["n"] == sorted({point["n"] for point in document["points"]})
+    assert {(point["mechanism"], point["kernel"]) for point in document["points"]} == {
+        ("full", "dense"), ("linear", "numpy"), ("hash", "numpy"),
+    }  # fmt: skip
+    assert {(fit["mechanism"], fit["quantity"]) for fit in document["fits"]} == {
+        (mechanism, quantity) for mechanism in ("full", "linear", "hash") for quantity in ("time", "memory")
+    }
+    assert all(point["seconds_min"] <= point["seconds_median"] for point in document["points"])
+    assert all(check["holds"] for check in document["checks"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kernel_alone_means_full_attention(tmp_path: Path) -> None:
+    document = printed_json("complexity", *SMALL, "--kernel", "query", cwd=tmp_path)
+    assert {(point["mechanism"], point["kernel"]) for point in document["points"]} == {("full", "query")}
+
+
+def test_a_sweep_of_widths(tmp_path: Path) -> None:
+    arguments = ("--sweep", "d", "--max-n", "32", "--min-d", "8", "--max-d", "20", "--mechanism", "linear")
+    document = printed_json("complexity", *arguments, cwd=tmp_path)
+    assert {point["n"] for point in document["points"]} == {32}
+    assert [point["d"] for point in document["points"]] == document["config"]["d"]
+
+
+def test_blocks(tmp_path: Path) -> None:
+    document = printed_json("complexity", *SMALL, "--part", "block", "--kernel", "dense", "--heads", "2", cwd=tmp_path)
+    point = document["points"][0]
+    assert (point["part"], point["heads"]) == ("block", 2)
+    assert point["flops"] == 24 * point["n"] * 8**2 + 4 * point["n"] ** 2 * 8 + 5 * 2 * point["n"] ** 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--max-n", "100"), "complexity: --min-n 64 --max-n 100: room for 3 of the 6 sizes that a fit needs; "
+         "expected --max-n 146 or more, or a smaller --min-n"),
+        (("--min-n", "0"), "complexity: --min-n 0; expected 8 or more"),
+        (("--mechanism", "fast"), "complexity: --mechanism 'fast'; expected full, window, linear, fourier, argmax, "
+         "sorted or hash"),
+        (("--kernel", "gpu"), "complexity: --kernel 'gpu'; expected dense, streaming, compiled, query or torch"),
+        (("--part", "all"), "complexity: --part 'all'; expected core or block"),
+        (("--sweep", "h"), "complexity: --sweep 'h'; expected n or d"),
+        (("--min-d", "3"), "complexity: --min-d: not together with --sweep n"),
+        (("--sweep", "d", "--d", "3"), "complexity: --d: not together with --sweep d"),
+        (("--repeats", "3"), "complexity: --repeats 3; expected 7 or more, to say how timings scatter"),
+        (("--window", "0"), "complexity: --window 0; expected 1 or more"),
+        (("--seed", "-1"), "complexity: --seed -1; expected a whole number of 0 or more"),
+        (("--resume", "here", "--d", "3"), "complexity: --d: not together with --resume"),
+        (("--resume", "here"), "complexity: --resume here: no run.json; expected the directory of an earlier run"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_one_line(arguments: tuple[str, ...], text: str, tmp_path: Path) -> None:
+    assert error_line(attnlab("complexity", *arguments, cwd=tmp_path), 2) == text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_matrix_that_would_not_fit_is_refused_with_the_way_round(tmp_path: Path) -> None:
+    arguments = ("--kernel", "dense", "--max-n", "65536", "--max-memory", "11.6GiB")
+    assert error_line(attnlab("complexity", *arguments, cwd=tmp_path), 4) == (
+        "complexity: 65,536 tokens would need 32.1 GiB for full attention's matrices, and 11.6 GiB may be used; "
+        "add --kernel streaming (needs 0.2 GiB), or take a smaller --max-n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(has_torch(), reason="PyTorch is installed")
+def test_torch_by_name_where_it_is_not_installed(tmp_path: Path) -> None:
+    assert error_line(attnlab("complexity", *SMALL, "--kernel", "torch", cwd=tmp_path), 2) == (
+        "complexity: --kernel torch: PyTorch is not installed; pip install 'attnlab[torch]' brings it"
+    )
+
+
+def interrupted(tmp_path: Path, number: signal.Signals) -> tuple[int, str, Path]:
+    """A run stopped once points are kept: its exit code, what it said, and its directory."""
+    arguments = (*FEW, "--repeats", "8", "--out", "here", "--no-figures")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "attnlab", "complexity", *arguments],
+        cwd=tmp_path,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    points = tmp_path / "here" / "points.jsonl"
+    started = time.monotonic()
+    while time.monotonic() - started < 60 and not (points.exists() and points.read_bytes().count(b"\n") > 30):
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said, tmp_path / "here"
+
+
+def keys(folder: Path) -> list[dict[str, Any]]:
+    """The points kept, without the header."""
+    return [json.loads(line) for line in (folder / "points.jsonl").read_text(encoding="utf-8").splitlines()[1:]]
+
+
+@pytest.mark.parametrize(
+    ("number", "word", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
+)
+def test_an_interrupted_run_is_taken_up(number: signal.Signals, word: str, code: int, tmp_path: Path) -> None:
+    found, said, folder = interrupted(tmp_path, number)
+    kept = keys(folder)
+    assert found == code
+    assert said == (
+        f"attnlab: error: {word}: the result is not complete; {len(kept):,} points are kept: "
+        "attnlab complexity --resume here goes on\n"
+    )
+    assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"] == "interrupted"
+    # A person would rather not wait for all of them: what is asked for is what the run itself says.
+    manifest = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    assert manifest["config"]["repeats"] == 8
+    ended = attnlab("complexity", "--resume", "here", "--no-figures", cwd=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    again = keys(folder)
+    assert again[: len(kept)] == kept
+    sizes = manifest["config"]["n"]
+    assert len(again) == (7 * len(sizes) + 1) * 8 + 3 * len(sizes)
+    assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"] == "complete"
+    assert error_line(attnlab("complexity", "--resume", "here", cwd=tmp_path), 2) == (
+        "complexity: --resume here: the run is complete; there is nothing to take up"
+    )
+
+
+def test_help_ends_with_examples(tmp_path: Path) -> None:
+    ended = attnlab("complexity", "--help", cwd=tmp_path)
+    assert ended.out.rstrip().endswith(
+        "attnlab complexity --max-n 1024 --kernel dense --kernel streaming --heads 4 --no-figures"
+    )
+
+
+@pytest.mark.slow
+def test_full_attention_grows_faster_than_a_table(tmp_path: Path) -> None:
+    """The one test of a real machine's time: between N and N² there is room for any noise."""
+    arguments = ("--max-n", "2048", "--mechanism", "argmax", "--mechanism", "hash")
+    document = printed_json("complexity", *arguments, cwd=tmp_path)
+    slope = {fit["mechanism"]: fit["local_slope"] for fit in document["fits"] if fit["quantity"] == "time"}
+    assert slope["hash"] < 1.5 < slope["argmax"]

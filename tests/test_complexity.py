@@ -1,0 +1,425 @@
+"""The complexity experiment, with a clock that follows laws: what is named, told, written and drawn."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attnlab.errors import AttnlabError, InputError, MemoryRefused, UsageError
+from attnlab.experiments import complexity
+from attnlab.experiments.complexity import chosen_variants, installed, require_sound, run
+from attnlab.experiments.complexity_checks import equality_checks
+from attnlab.experiments.complexity_crossovers import crossovers
+from attnlab.experiments.complexity_document import COLUMNS, config_of, csv_table, document, settings
+from attnlab.experiments.complexity_figures import figures
+from attnlab.experiments.complexity_record import ComplexityConfig, ComplexityRecord
+from attnlab.experiments.complexity_report import amount, report
+from attnlab.experiments.complexity_saved import SavedPoints, experiment
+from attnlab.experiments.complexity_sizes import octaves, sizes
+from attnlab.experiments.complexity_variants import KERNELS, MECHANISMS, Setting, full_variant, variant
+from attnlab.maths.mechanisms.kernelised import linear_attention
+from attnlab.measure import timing
+from attnlab.measure.peak import PeakBytes
+from attnlab.measure.timing import REFERENCE, Task, Timing
+from attnlab.records import Finding, Panels, Series, Table
+from attnlab.theory import mechanism_costs as costs
+
+SIZES = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+CONFIG = ComplexityConfig(n=SIZES, kernels=("dense", "streaming", "query"))
+
+#: Seconds of a call at N.
+LAWS: Mapping[str, Callable[[float], float]] = {
+    "full/dense": lambda n: 20e-6 + 4e-9 * n * n,
+    "full/streaming": lambda n: 1e-3 + 3e-9 * n * n,
+    "full/query": lambda n: 1e-5 * n + 9e-9 * n * n,
+    "window/numpy": lambda n: 20e-6 + 1.3e-6 * n,
+    "linear/numpy": lambda n: 10e-6 + 0.3e-6 * n,
+    "fourier/numpy": lambda n: 10e-6 + 0.08e-6 * n * math.log2(n),
+    "argmax/numpy": lambda n: 5e-6 + 1e-9 * n * n,
+    "sorted/numpy": lambda n: 2e-6 + 1.2e-8 * n * math.log2(n),
+    "hash/numpy": lambda n: 1e-6 + 1.5e-7 * n,
+}
+ORDERS = {
+    "full": "N^2",
+    "argmax": "N^2",
+    "window": "N",
+    "linear": "N",
+    "hash": "N",
+    "fourier": "N log N",
+    "sorted": "N log N",
+}
+
+
+def clock(laws: Mapping[str, Callable[[float], float]]) -> Callable[..., dict[str, Timing]]:
+    """In the place of `time_interleaved`: seven timings by the law, with 1 % of noise; each is told of at once."""
+
+    def time_interleaved(
+        tasks: Sequence[Task],
+        *,
+        repeats: int,
+        seed: int,
+        done: Mapping[str, Sequence[float]],
+        on_sample: Callable[[str, float, int], None],
+        advance: Callable[[], None],
+    ) -> dict[str, Timing]:
+        rng = np.random.default_rng(seed)
+        timings = {}
+        for task in tasks:
+            key, _, rest = task.key.rpartition("/")[0].rpartition("/")
+            law = laws[key](float(rest)) if key else 1e-3
+            samples = [*done.get(task.key, ())]
+            for _ in range(repeats - len(samples)):
+                samples.append(law * math.exp(0.01 * rng.standard_normal()))
+                on_sample(task.key, samples[-1], 1)
+                advance()
+            timings[task.key] = Timing(tuple(samples), 1)
+        return timings
+
+    return time_interleaved
+
+
+def lay_down_laws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No clock, no memory: what takes time is a law."""
+    monkeypatch.setattr(complexity, "time_interleaved", clock(LAWS))
+    monkeypatch.setattr(complexity, "matrix_product_speed", lambda: 200.0)
+    monkeypatch.setattr(complexity, "peak_bytes", by_formula)
+    monkeypatch.setattr(complexity, "agreement", lambda predicted, peak: f"{predicted} {peak.traced}")
+    monkeypatch.setattr(complexity.Variant, "prepare", lambda v, setting, part: lambda: np.zeros(setting.n))
+
+
+@pytest.fixture
+def lawful(monkeypatch: pytest.MonkeyPatch) -> None:
+    lay_down_laws(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def record() -> ComplexityRecord:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        lay_down_laws(monkeypatch)
+        return run(CONFIG)
+
+
+def by_formula(work: Callable[[], object]) -> PeakBytes:
+    """The bytes of what the work returns: O(N)."""
+    size = np.asarray(work()).nbytes
+    return PeakBytes(size, size, "")
+
+
+class TestSizes:
+    def test_the_default_range(self) -> None:
+        assert sizes(None, 4096, name="n", fitted_from=256) == SIZES
+
+    def test_a_short_range_has_finer_steps(self) -> None:
+        found = sizes(None, 1024, name="n", fitted_from=256)
+        assert found[0] == 64
+        assert [n for n in found if n >= 256] == [256, 320, 384, 448, 512, 640, 768, 896, 1024]
+
+    def test_a_long_range_has_octaves(self) -> None:
+        assert sizes(64, 65536, name="n") == tuple(2**k for k in range(6, 17))
+
+    def test_the_largest_is_always_there(self) -> None:
+        assert sizes(100, 3000, name="n")[-1] == 3000
+
+    def test_octaves_halve_the_largest(self) -> None:
+        assert octaves(SIZES) == [128, 256, 512, 1024, 2048, 4096]
+        assert octaves([]) == []
+
+    @pytest.mark.parametrize(
+        ("low", "high", "text"),
+        [
+            (
+                64,
+                100,
+                r"--min-n 64 --max-n 100: room for 3 of the 6 sizes that a fit needs; expected --max-n 146 or more",
+            ),
+            (64, 32, r"--min-n 64 --max-n 32: room for 0 of the 6 sizes"),
+            (4, 4096, r"--min-n 4; expected 8 or more"),
+        ],
+    )
+    def test_too_short_a_range_says_what_is_needed(self, low: int, high: int, text: str) -> None:
+        with pytest.raises(UsageError, match=text):
+            sizes(low, high, name="n")
+
+    def test_what_it_says_is_enough(self) -> None:
+        assert len(sizes(64, 146, name="n")) == 6
+        with pytest.raises(UsageError):
+            sizes(64, 145, name="n")
+
+
+class TestCosts:
+    def test_window_pairs_are_counted(self) -> None:
+        for n, w in ((1, 1), (7, 3), (7, 7), (7, 20), (100, 64)):
+            assert costs.window_pairs(n, w) == sum(min(i + 1, w) for i in range(n))
+
+    def test_a_window_of_everything_costs_half_the_square_and_half_the_diagonal(self) -> None:
+        assert costs.window_flops(9, window=9, heads=2, d=4) * 2 == costs.full_flops(9, heads=2, d=4) + 9 * 2 * 21
+
+    def test_by_hand(self) -> None:
+        assert costs.full_flops(10, heads=2, d=3) == 100 * 2 * (12 + 5)
+        assert costs.linear_flops(10, heads=2, d=3) == 10 * 2 * (36 + 12)
+        assert costs.argmax_flops(10, heads=2, d=3) == 2 * 100 * 6
+        assert costs.fourier_flops(8, d=4) == 2.5 * 32 * 5
+        assert costs.block_rest_flops(10, d_model=3, d_ff=12) == 24 * 10 * 9
+        assert costs.dense_core_bytes(10, heads=2, d=3) == 4 * (2 * 200 + 60)
+        assert costs.matrix_outgrows(8 * 50 * 50, heads=1) == 50
+
+
+class TestChecks:
+    variants = (
+        *(full_variant(k) for k in KERNELS if installed(k)),
+        *(variant(m, 16) for m in MECHANISMS[1:]),
+    )
+    setting = Setting(n=1, d=8, heads=2, window=16, seed=0)
+
+    def test_every_kernel_equals_another_way(self) -> None:
+        checks = equality_checks(self.variants, self.setting, "block")
+        assert len(checks) == len(self.variants) + 1
+        assert [check.id for check in checks if not check.holds] == []
+
+    @pytest.mark.parametrize("mechanism", ["full", "window", "argmax"])
+    def test_another_mechanism_in_its_place_is_seen(self, mechanism: str) -> None:
+        right = full_variant("query") if mechanism == "full" else variant(mechanism, 16)
+        wrong = (lambda q, k, v: np.zeros(q.shape[:-1], int)) if mechanism == "argmax" else linear_attention
+        (check,) = equality_checks([dataclasses.replace(right, heads=lambda _: wrong)], self.setting, "core")
+        assert not check.holds
+
+    def test_a_wrong_table_is_seen(self) -> None:
+        wrong = dataclasses.replace(variant("hash", 16), table=lambda keys, queries: np.zeros(len(queries), int))
+        (check,) = equality_checks([wrong], self.setting, "core")
+        assert not check.holds
+
+    def test_a_number_that_is_none_is_seen(self) -> None:
+        wrong = dataclasses.replace(full_variant("query"), heads=lambda _: lambda q, k, v: v * np.nan)
+        (check,) = equality_checks([wrong], self.setting, "core")
+        assert not check.holds
+
+    def test_what_differs_is_not_timed(self, lawful: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(complexity, "time_interleaved", lambda *_, **__: pytest.fail("timed"))
+        monkeypatch.setattr(
+            "attnlab.experiments.complexity_variants.FULL", {"query": ("full, one query", lambda _: linear_attention)}
+        )
+        with pytest.raises(
+            AttnlabError, match=r"not so: full, one query equals attention in float64: off by .*timed"
+        ) as e:
+            run(dataclasses.replace(CONFIG, mechanisms=("full",), kernels=("query",)))
+        assert e.value.exit_code == 1
+
+
+class TestOrders:
+    def test_each_mechanism_has_its_own(self, record: ComplexityRecord) -> None:
+        named = {v.key: record.fit(v, "time").order for v in record.variants}
+        assert named == {key: ORDERS[key.partition("/")[0]] for key in LAWS}
+
+    def test_a_law_that_is_none_of_them_is_not_named(self, lawful: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(complexity, "time_interleaved", clock({"full/query": lambda n: 1e-11 * n**3}))
+        found = run(dataclasses.replace(CONFIG, mechanisms=("full",), kernels=("query",), n=SIZES[:-2]))
+        assert found.fit(found.variants[0], "time").order is None
+
+    def test_a_window_is_fitted_from_four_windows_on(self, record: ComplexityRecord) -> None:
+        window = next(v for v in record.variants if v.mechanism == "window")
+        assert record.fit(window, "time").window[0] >= 256
+
+    def test_too_few_sizes_beyond_the_window_say_so(self, lawful: None) -> None:
+        found = run(dataclasses.replace(CONFIG, mechanisms=("window",), window=512))
+        fit = found.fit(found.variants[0], "time")
+        assert (fit.order, fit.settled) == (None, False)
+        assert fit.reason.startswith("3 sizes from N = 2,048 (four windows) on, and a fit takes 6: go to larger N")
+
+    def test_a_block_is_not_called_n_log_n(self, lawful: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        d = 768
+        block = {"full/dense": lambda n: 1e-11 * (24 * n * d * d + 4 * n * n * d)}
+        monkeypatch.setattr(complexity, "time_interleaved", clock(block))
+        found = run(
+            dataclasses.replace(CONFIG, mechanisms=("full",), kernels=("dense",), part="block", heads=1, d=(d,))
+        )
+        assert found.fit(found.variants[0], "time").order in (None, "N^2")
+
+
+class TestCrossovers:
+    def test_they_lie_where_the_laws_cross(self, record: ComplexityRecord) -> None:
+        found = {c.variant.mechanism: c.at for c in crossovers(record)}
+        # 20 + 1.3 N = 20 + 0.004 N²; the others are faster from the start, or never: the range begins at 128.
+        assert found == {"window": pytest.approx(325, rel=0.03)}
+
+
+class TestDocument:
+    def test_fields_are_those_promised(self, record: ComplexityRecord) -> None:
+        found: Any = document(record)
+        assert len(found["points"]) == len(LAWS) * len(SIZES)
+        assert tuple(found["points"][0]) == COLUMNS
+        assert tuple(found["fits"][0]) == (
+            "mechanism", "kernel", "part", "quantity", "order", "settled", "reason", "coefficients", "local_slope",
+            "slope_interval", "window",
+        )  # fmt: skip
+        assert {fit["quantity"] for fit in found["fits"]} == {"time", "memory"}
+
+    def test_a_point_is_its_timing(self, record: ComplexityRecord) -> None:
+        found: Any = document(record)
+        point = next(p for p in found["points"] if (p["kernel"], p["n"]) == ("dense", 4096))
+        law = LAWS["full/dense"](4096)
+        assert point["seconds_median"] == pytest.approx(law, rel=0.02)
+        assert point["seconds_min"] <= point["seconds_median"]
+        assert point["flops"] == 4096**2 * (4 * 64 + 5)
+        assert point["gflops"] == pytest.approx(point["flops"] / point["seconds_median"] / 1e9)
+        assert point["peak_bytes"] == 8 * 4096
+        assert point["window"] is None
+        table = next(p for p in found["points"] if p["mechanism"] == "hash")
+        assert (table["flops"], table["gflops"], table["threads"]) == (None, None, 1)
+
+    def test_the_csv_has_the_same_rows(self, record: ComplexityRecord) -> None:
+        columns, rows = csv_table(record)
+        assert [dict(zip(columns, row, strict=True)) for row in rows] == document(record)["points"]
+
+    def test_settings_come_back(self) -> None:
+        assert config_of(settings(CONFIG), seed=0, max_bytes=7) == dataclasses.replace(CONFIG, max_bytes=7)
+        with pytest.raises(InputError, match=r"run.json: config: 'mechanisms'; expected the settings"):
+            config_of({}, seed=0, max_bytes=0)
+
+
+class TestReport:
+    def test_the_orders_come_first(self, record: ComplexityRecord) -> None:
+        first = report(record).parts[0]
+        assert isinstance(first, Table)
+        said = {row[0]: (row[1], row[4]) for row in first.rows}
+        assert said["full, dense"] == ("N²", "N")  # the stand-in for memory is linear
+        assert said["sorted lookup"] == ("N log N", "N")
+
+    def test_then_what_follows(self, record: ComplexityRecord) -> None:
+        second = report(record).parts[1]
+        assert isinstance(second, Finding)
+        assert second.text.startswith(
+            "Doubling the text costs full attention four times the time. At N = 4,096 its matrix takes 64 MiB a head; "
+        )
+        assert "window 64 from N = 3" in second.text
+
+    def test_noise_is_told(self, record: ComplexityRecord) -> None:
+        noisy = dataclasses.replace(record, noise="too noisy to say")
+        assert "too noisy to say" in [part.text for part in report(noisy).parts if isinstance(part, Finding)]
+
+    @pytest.mark.parametrize(
+        ("count", "text"), [(7, "7 B"), (2048, "2 KiB"), (3 << 20, "3 MiB"), (float(1 << 34), "16 GiB")]
+    )
+    def test_amounts(self, count: float, text: str) -> None:
+        assert amount(count) == text
+
+
+class TestFigures:
+    def test_time_left_and_memory_right(self, record: ComplexityRecord) -> None:
+        first, second = figures(record)
+        assert (first.name, second.name) == ("complexity", "gflops")
+        assert isinstance(first.drawable, Panels)
+        assert first.drawable.beside
+        time, memory = first.drawable.panels
+        dense = time.lines[0]
+        assert (dense.label, list(dense.x)) == ("dense", list(SIZES))
+        assert list(dense.y) == [1e3 * point.timing.median for point in record.of(record.variants[0])]
+        assert list(dense.standard_error) == [1e3 * point.timing.mad for point in record.of(record.variants[0])]
+        assert [line.label for line in memory.lines if line.kind == "reference"] == ["O(N)", "O(N log N)", "O(N²)"]
+        assert [mark.label for mark in time.marks] == ["window 64 overtakes"]
+
+    def test_reference_slopes_are_what_they_say(self, record: ComplexityRecord) -> None:
+        drawable = figures(record)[0].drawable
+        assert isinstance(drawable, Panels)
+        growth = {line.label: line.y[-1] / line.y[0] for line in drawable.panels[0].lines if line.kind == "reference"}
+        assert growth == pytest.approx({"O(N)": 32, "O(N log N)": 32 * 12 / 7, "O(N²)": 1024})
+
+    def test_speed_stands_beside_the_machines_own(self, record: ComplexityRecord) -> None:
+        drawable = figures(record)[1].drawable
+        assert isinstance(drawable, Series)
+        assert list(drawable.lines[-1].y) == [200.0, 200.0]
+        assert {line.label for line in drawable.lines} == {
+            "dense", "streaming", "one query", "window 64", "linear", "Fourier", "argmax", "matrix product",
+        }  # fmt: skip
+
+    def test_the_memory_is_outgrown_in_sight(self, record: ComplexityRecord) -> None:
+        drawable = figures(dataclasses.replace(record, outgrows=9000))[0].drawable
+        assert isinstance(drawable, Panels)
+        assert [mark.x for mark in drawable.panels[1].marks] == [9000]
+
+
+class TestChoice:
+    @pytest.mark.parametrize(
+        ("changes", "error", "text"),
+        [
+            ({"heads": 0}, UsageError, r"--heads 0; expected 1 or more"),
+            ({"d": (0,)}, UsageError, r"--d 0; expected 1 or more"),
+            ({"repeats": 3}, UsageError, r"--repeats 3; expected 7 or more"),
+            ({"mechanisms": ("hash",), "part": "block"}, UsageError, r"nothing to time: hash have no such block"),
+            ({"max_bytes": 1 << 20}, MemoryRefused, r"4,096 tokens would need 0.1 GiB .* add --kernel streaming"),
+        ],
+    )
+    def test_what_cannot_be(self, changes: dict[str, Any], error: type[Exception], text: str) -> None:
+        with pytest.raises(error, match=text):
+            require_sound(dataclasses.replace(CONFIG, **changes))
+
+    def test_without_dense_it_fits(self) -> None:
+        require_sound(dataclasses.replace(CONFIG, kernels=("streaming",), max_bytes=1 << 23))
+
+    def test_a_block_has_no_tables(self) -> None:
+        found = {v.mechanism for v in chosen_variants(dataclasses.replace(CONFIG, part="block"))}
+        assert found == {"full", "window", "linear", "fourier"}
+
+    def test_a_sweep_of_widths_has_no_tables(self) -> None:
+        found = chosen_variants(dataclasses.replace(CONFIG, sweep="d", n=(1024,), d=SIZES))
+        assert {v.mechanism for v in found} == {"full", "window", "linear", "fourier", "argmax"}
+
+
+class TestSaved:
+    def test_what_is_saved_is_not_timed_again(self, lawful: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        config = dataclasses.replace(CONFIG, mechanisms=("hash",))
+        file = Kept()
+        saved = SavedPoints(file)  # type: ignore[arg-type]
+        counted = []
+        first = run(config, saved=saved, advance=lambda: counted.append(1))
+        assert len(counted) == complexity.steps(config, SavedPoints()) == 11 * 21 + 7 + 11
+        assert saved.count == len(counted)
+        again = SavedPoints(file)  # type: ignore[arg-type]
+        assert complexity.steps(config, again) == 0
+        before = saved.count
+        second = run(config, saved=again)
+        assert again.count == before
+        assert document(second)["points"] == document(first)["points"]
+
+    def test_lists_are_told_as_text(self) -> None:
+        found = experiment({"n": [1, 2], "part": "core"}, cpu="c", numpy="2")
+        assert found == {
+            "schema": "attnlab.complexity-points/1", "cpu": "c", "numpy": "2", "n": "1 2", "part": "core",
+        }  # fmt: skip
+
+
+class Kept:
+    """A points file that keeps its points in memory."""
+
+    def __init__(self) -> None:
+        self.points: list[Mapping[str, object]] = []
+
+    def append(self, point: Mapping[str, object]) -> None:
+        self.points.append(dict(point))
+
+
+def test_a_run_in_earnest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No clock but the machine's: every variant, in small, core and block; what orders it has is not asked."""
+    monkeypatch.setattr(timing, "SAMPLE_SECONDS", 1e-5)
+    monkeypatch.setattr("attnlab.measure.peak.gc.collect", lambda: 0)  # there is much to collect in a test session
+    config = ComplexityConfig(n=(16, 20, 24, 28, 32, 40), d=(4,), window=4, heads=2)
+    block = dataclasses.replace(config, part="block", mechanisms=("full", "fourier"), kernels=("dense",))
+    for asked in (config, block):
+        found = run(asked)
+        for point in found.points:
+            assert point.timing.minimum > 0
+            assert point.peak_bytes is None or point.peak_bytes > 0
+        assert REFERENCE not in {point.variant.key for point in found.points}
+
+
+def test_a_sweep_in_earnest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "SAMPLE_SECONDS", 1e-5)
+    monkeypatch.setattr("attnlab.measure.peak.gc.collect", lambda: 0)  # there is much to collect in a test session
+    widths = (8, 10, 12, 14, 16, 20)
+    config = ComplexityConfig(n=(32,), d=widths, sweep="d", window=4, mechanisms=("full", "linear"), kernels=("dense",))
+    found = run(config)
+    assert {point.setting.d for point in found.points} == {8, 10, 12, 14, 16, 20}
+    assert any("d (width" in series.x_axis for f in figures(found) for series in getattr(f.drawable, "panels", []))
+    assert report(found).heading.startswith("core · N 32 · 1 head of 8–20")
