@@ -297,7 +297,9 @@ class TestReport:
 
     def test_noise_is_told(self, record: ComplexityRecord) -> None:
         noisy = dataclasses.replace(record, noise="too noisy to say")
-        assert "too noisy to say" in [part.text for part in report(noisy).parts if isinstance(part, Finding)]
+        assert "Take the times with care: too noisy to say." in [
+            part.text for part in report(noisy).parts if isinstance(part, Finding)
+        ]
 
     @pytest.mark.parametrize(
         ("count", "text"), [(7, "7 B"), (2048, "2 KiB"), (3 << 20, "3 MiB"), (float(1 << 34), "16 GiB")]

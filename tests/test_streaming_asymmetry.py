@@ -92,6 +92,13 @@ def test_so_it_is_in_float32(settings: dict[str, Any]) -> None:
     np.testing.assert_allclose(asked(narrow, **settings), exact, rtol=1e-5)  # type: ignore[arg-type]
 
 
+def test_large_scores_in_float32_do_not_outgrow_their_rows() -> None:
+    """Scores of 10⁶ are rounded to 0.06: the second pass's products, rounded otherwise, need their own normalisers."""
+    q, k, v = (array.astype(np.float32) for array in draw(4, 2, N, N, d=64))
+    expected = from_the_matrix(attention(1e6 * q, k, v).weights.astype(np.float64))
+    np.testing.assert_allclose(asked((1e6 * q, k, v)), expected, rtol=1e-4)
+
+
 def test_with_blocks_of_their_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three blocks of 256 tokens, the last of them not full."""
     monkeypatch.undo()

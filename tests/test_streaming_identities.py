@@ -69,7 +69,7 @@ def kinds(draw: st.DrawFn, n: int, m: int) -> dict[str, Any]:
     return chosen
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data(), lengths, lengths, pieces, sizes, seeds)
 def test_streaming_is_the_matrix(
     data: st.DataObject, n: int, m: int, parts: tuple[int, int], size: float, seed: int

@@ -38,7 +38,10 @@ def with_length(config: Config, n: int) -> Config:
     if not 1 <= n < 2**63:
         raise UsageError(f"--n {n}; expected 1 token or more" + (", and below 2^63" if n > 0 else ""))
     if config.input.random is None:
-        raise UsageError(f"--n {n}: the input of {config.name} is a file; expected a configuration with random input")
+        raise UsageError(
+            f"--n {n}: the input of {config.name} is a file; expected a configuration with random input, such as "
+            "vaswani-base"
+        )
     return replace(config, input=replace(config.input, random=replace(config.input.random, n=n)))
 
 

@@ -23,7 +23,7 @@ MOST_COLUMNS = 6
 def report(record: ComplexityRecord) -> Report:
     """The orders first, then what follows from them, then the numbers."""
     parts: list[Part] = [order_table(record), *findings(record)]
-    parts += [Finding(text=record.noise)] if record.noise else []
+    parts += [Finding(text=f"Take the times with care: {record.noise}.")] if record.noise else []
     parts += [*time_tables(record), largest_table(record)]
     parts += [Finding(kind="note", text=text) for text in notes(record)]
     return Report(heading=heading(record), parts=[*parts, Checks(checks=[all_equal(record)])])

@@ -96,6 +96,27 @@ def _row(
 
 
 @compiled
+def _scores(address: int, q: Array, tile: Array, width: int, scores: Array) -> None:
+    """scores = q tile, block by block; rows of the tile are `width` apart."""
+    rows, columns = scores.shape
+    depth = q.shape[1]
+    for left in range(0, columns, BLOCK_KEYS):
+        sizes = (rows, min(BLOCK_KEYS, columns - left), depth)
+        _gemm(address, sizes, q, depth, tile[:, left:], width, scores[:, left:], columns, scores.dtype.type(0))
+
+
+@compiled
+def _outputs(address: int, e: Array, v: Array, output: Array) -> None:
+    """output = e v, block by block."""
+    rows, columns = e.shape
+    values = v.shape[1]
+    for left in range(0, columns, BLOCK_KEYS):
+        sizes = (rows, values, min(BLOCK_KEYS, columns - left))
+        add = e.dtype.type(0 if left == 0 else 1)
+        _gemm(address, sizes, e[:, left:], columns, v[left:], values, output, values, add)
+
+
+@compiled
 def run_tiles(
     address: int,
     q: Array,
@@ -121,60 +142,30 @@ def run_tiles(
         v: (m, e).
         keys: first and last + 1.
         away: abs(x) from x = (first key) − (first query) − B + 1 on.
-        s, weights, output: room for B·T scores, for B weights of each key in the range, and (B, e).
+        s, weights, output: room for BLOCK_ROWS·T scores, for B weights of each key, and (BLOCK_ROWS, e).
         shift: (B,) what logits are taken relative to, -inf where nothing was seen; raised here.
         shifts: (tiles in the range, B) the shift after each tile.
         sums: (5, B) top, Σ w, Σ w², Σ w·(logit − shift) and Σ w·distance.
         total_output: (B, e) Σ w v.
     """
-    rows, depth = q.shape
-    width = tiles.shape[2]
+    rows, width = q.shape[0], tiles.shape[2]
     first, last = keys
     start, count = first, 0
-    values = v.shape[1]
-    zero = floor - floor
-    one = zero + np.float32(1)
     while start < last:
         t = start // width
         stop = min(last, (t + 1) * width)
         columns = stop - start
-        tile = tiles[t, :, start - t * width :]
         e = weights[rows * (start - first) : rows * (stop - first)].reshape(rows, columns)
         for low in range(0, rows, BLOCK_ROWS):
             high = min(low + BLOCK_ROWS, rows)
-            part = high - low
-            own = s[: part * columns].reshape(part, columns)
-            for left in range(0, columns, BLOCK_KEYS):
-                right = min(left + BLOCK_KEYS, columns)
-                _gemm(
-                    address,
-                    (part, right - left, depth),
-                    q[low:],
-                    depth,
-                    tile[:, left:],
-                    width,
-                    own[:, left:],
-                    columns,
-                    zero,
-                )
+            own = s[: (high - low) * columns].reshape(high - low, columns)
+            _scores(address, q[low:high], tiles[t, :, start - t * width :], width, own)
             for r in range(low, high):
                 line = away[rows - 1 - r + start - first : rows - 1 - r + stop - first]
                 _row(own[r - low], e[r], line, floor, r, q, shift, sums, total_output)
-            for left in range(0, columns, BLOCK_KEYS):
-                right = min(left + BLOCK_KEYS, columns)
-                _gemm(
-                    address,
-                    (part, values, right - left),
-                    e[low:, left:],
-                    columns,
-                    v[start + left :],
-                    values,
-                    output,
-                    values,
-                    zero if left == 0 else one,
-                )
+            _outputs(address, e[low:high], v[start:stop], output)
             for r in range(low, high):
-                for c in range(values):
+                for c in range(v.shape[1]):
                     total_output[r, c] += output[r - low, c]
         shifts[count] = shift
         start, count = stop, count + 1
