@@ -13,8 +13,6 @@ BELOW = 2.0
 #: A mark at the right end of the memory axis is worth having up to so many times the largest size.
 NEAR = 4
 MIB = 1 << 20
-#: A space at which no title is broken.
-UNBROKEN = "\u00a0"
 
 
 def figures(record: ComplexityRecord) -> list[Figure]:
@@ -38,9 +36,7 @@ def title(record: ComplexityRecord) -> str:
     if not said:
         return f"Time and memory against {axis(record)}: no order is settled"
     return "Time: " + "; ".join(
-        f"{order_in(order, record.config.sweep).replace(' ', UNBROKEN)} for {listed(said[order])}"
-        for order in ORDERS
-        if order in said
+        f"{order_in(order, record.config.sweep)} for {listed(said[order])}" for order in ORDERS if order in said
     )
 
 
