@@ -196,7 +196,7 @@ def streamed_bytes(config: Config, n: int, max_bytes: int = LEAST_WORKING) -> in
     inputs = shape_only(config.block, n, float_dtype(config.dtype))
     plan = plan_for(inputs, max_bytes)
     size, block = inputs.q.dtype.itemsize, block_size(config)
-    biases = plan.height * plan.tile * (2 * size + 1) * block.biased
+    biases = plan.height * plan.tile * 2 * size * block.biased
     working = plan.threads * (thread_bytes(plan, inputs) + biases)
     return streamed_run_bytes(block, n, layers=config.layers, working=working)
 

@@ -68,6 +68,7 @@ def thread_bytes(plan: Plan, inputs: AttentionInputs) -> int:
     Where keys may be hidden, one more tile says which are seen, and a few booleans stand for each of its entries.
     """
     width, itemsize = max(inputs.q.shape[-1], inputs.v.shape[-1]), int(inputs.q.dtype.itemsize)
-    tiles = (3 * itemsize + 5 if inputs.hides else 2 * itemsize) * plan.tile
+    hides = inputs.causal or inputs.window is not None or inputs.mask is not None
+    tiles = (3 * itemsize + (5 if hides else 1) if inputs.hides else 2 * itemsize) * plan.tile
     row: int = tiles + plan.reach * itemsize + (3 * width + 1) * (itemsize + 8) + 40 * 8
     return plan.height * row

@@ -141,9 +141,10 @@ def shape_only(spec: BlockSpec, n: int, dtype: np.dtype[Any]) -> AttentionInputs
     r = spec.n_heads // spec.n_kv_heads
     zero = np.zeros((), working_dtype(dtype))
     q, k, v = (np.broadcast_to(zero, shape) for shape in ((1, r * n, spec.d_k), (1, n, spec.d_k), (1, n, spec.d_v)))
+    bias = partial(alibi_panel, np.zeros(r), q.dtype) if spec.position == "alibi" else None
     scale = spec.score_scale
     return AttentionInputs(
-        q, k, v, None, None, spec.causal, spec.window, scale, spec.softcap, (r, n, n), np.dtype(dtype), headed=True
+        q, k, v, None, bias, spec.causal, spec.window, scale, spec.softcap, (r, n, n), np.dtype(dtype), headed=True
     )
 
 
