@@ -59,7 +59,7 @@ def rivals(n: int, heads: int, width: int) -> dict[str, Callable[[], object]]:
     causal = attention_inputs(q, k, v, causal=True, **nothing)
     ours["numpy, causal"] = lambda: stream(causal, compiled=False)
     theirs = torch_rivals(q, k, v)
-    if heads * n * n * 4 > 1 << 27:
+    if heads * n * n * 4 > 1 << 28:
         theirs.pop("torch, statistics from the matrix", None)
     return theirs | ours
 

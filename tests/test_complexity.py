@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
+import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from attnlab.experiments.complexity_record import ComplexityConfig, ComplexityRe
 from attnlab.experiments.complexity_report import amount, report
 from attnlab.experiments.complexity_saved import SavedPoints, experiment
 from attnlab.experiments.complexity_sizes import octaves, sizes
-from attnlab.experiments.complexity_variants import KERNELS, MECHANISMS, Setting, full_variant, variant
+from attnlab.experiments.complexity_variants import KERNELS, MECHANISMS, Part, Setting, full_variant, variant
 from attnlab.maths.mechanisms.kernelised import linear_attention
 from attnlab.measure import timing
 from attnlab.measure.peak import PeakBytes
@@ -287,6 +288,10 @@ class TestReport:
         assert said["full, dense"] == ("N²", "N")  # the stand-in for memory is linear
         assert said["sorted lookup"] == ("N log N", "N")
 
+    def test_streaming_memory_is_fitted_where_its_panels_have_their_full_height(self, record: ComplexityRecord) -> None:
+        streaming, dense = (record.fit(full_variant(kernel), "memory") for kernel in ("streaming", "dense"))
+        assert (streaming.window, dense.window) == ((768, 4096), (512, 4096))
+
     def test_then_what_follows(self, record: ComplexityRecord) -> None:
         second = report(record).parts[1]
         assert isinstance(second, Finding)
@@ -349,16 +354,36 @@ class TestChoice:
             ({"heads": 0}, UsageError, r"--heads 0; expected 1 or more"),
             ({"d": (0,)}, UsageError, r"--d 0; expected 1 or more"),
             ({"repeats": 3}, UsageError, r"--repeats 3; expected 7 or more"),
-            ({"mechanisms": ("hash",), "part": "block"}, UsageError, r"nothing to time: hash have no such block"),
-            ({"max_bytes": 1 << 20}, MemoryRefused, r"4,096 tokens would need 0.1 GiB .* add --kernel streaming"),
+            ({"mechanisms": ("hash",), "part": "block"}, UsageError, "none of hash can stand in attention's place"),
+            ({"max_bytes": 64 << 20}, MemoryRefused, r"4,096 tokens would need 0.1 GiB .* add --kernel streaming"),
+            ({"max_bytes": 1 << 20}, MemoryRefused, r"0.1 GiB for full .* and 1.0 MiB may be used; take a smaller"),
+            (
+                {"max_bytes": 16 << 20, "kernels": ("streaming",), "mechanisms": ("full",)},
+                MemoryRefused,
+                r"for the inputs and what is made of them, and 16.0 MiB may be used; take a smaller",
+            ),
         ],
     )
     def test_what_cannot_be(self, changes: dict[str, Any], error: type[Exception], text: str) -> None:
         with pytest.raises(error, match=text):
             require_sound(dataclasses.replace(CONFIG, **changes))
 
+    @pytest.mark.parametrize("part", get_args(Part))
+    @pytest.mark.parametrize("kernel", ["dense", "streaming", "query"])
+    def test_memory_needed_is_what_is_taken(self, part: Part, kernel: str) -> None:
+        config = dataclasses.replace(CONFIG, mechanisms=("full",), kernels=(kernel,), part=part, n=(1024,))
+        tracemalloc.start()
+        try:
+            full_variant(kernel).prepare(config.settings[-1], part)()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert 0.5 < peak / complexity.needed_bytes(config, [full_variant(kernel)]) < 1.1
+
     def test_without_dense_it_fits(self) -> None:
-        require_sound(dataclasses.replace(CONFIG, kernels=("streaming",), max_bytes=1 << 23))
+        require_sound(dataclasses.replace(CONFIG, kernels=("streaming",), max_bytes=1 << 25))
+        with pytest.raises(MemoryRefused):
+            require_sound(dataclasses.replace(CONFIG, max_bytes=1 << 25))
 
     def test_a_block_has_no_tables(self) -> None:
         found = {v.mechanism for v in chosen_variants(dataclasses.replace(CONFIG, part="block"))}
@@ -425,3 +450,4 @@ def test_a_sweep_in_earnest(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {point.setting.d for point in found.points} == {8, 10, 12, 14, 16, 20}
     assert any("d (width" in series.x_axis for f in figures(found) for series in getattr(f.drawable, "panels", []))
     assert report(found).heading.startswith("core · N 32 · 1 head of 8–20")
+    assert [fit.fit.reason for fit in found.fits if "N" in fit.fit.reason] == []

@@ -357,7 +357,7 @@ class TestPieces:
 
     def test_slopes_panel_by_panel(self) -> None:
         whole = alibi_bias(6, 17)
-        panel = slope_panels(6)(2, slice(3, 8), slice(5, 16))
+        panel = slope_panels(6, np.dtype(np.float32))(2, slice(3, 8), slice(5, 16))
         np.testing.assert_allclose(panel, whole[2, 3:8, 5:16], rtol=1e-6)
 
     def test_every_piece_has_its_own_parts(self) -> None:

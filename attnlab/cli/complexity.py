@@ -221,6 +221,7 @@ def answer(config: "ComplexityConfig", wishes: Wishes) -> None:
     from attnlab.experiments.complexity_figures import figures
     from attnlab.experiments.complexity_report import report
     from attnlab.files.documents import csv_bytes
+    from attnlab.files.points import NAME
 
     with (
         run_directory(wishes, settings(config), config.seed, {}) as directory,
@@ -236,6 +237,7 @@ def answer(config: "ComplexityConfig", wishes: Wishes) -> None:
             report=lambda: report(record),
             figures=lambda: figures(record),
             files={"result.csv": csv_bytes(*csv_table(record))},
+            kept=[NAME],
         )
 
 

@@ -88,6 +88,7 @@ def deliver(
     report: Callable[[], Report],
     figures: Callable[[], Sequence[Figure]],
     files: Mapping[str, bytes],
+    kept: Sequence[str] = (),
 ) -> None:
     """Print the result, write its files and figures, and end with the line that names them.
 
@@ -95,6 +96,7 @@ def deliver(
         document: without the fields that every document begins with.
         report, figures: made only when somebody will see them.
         files: name -> content, besides result.json.
+        kept: files that the run has left there on its way.
     """
     unwritable = None
     try:
@@ -105,18 +107,22 @@ def deliver(
     except OSError as error:
         unwritable = error  # nobody reads stdout, or it is full: the files are written all the same
     if directory is not None:
-        write_files(wishes, directory, {"result.json": json_bytes(document), **files}, figures)
+        write_files(wishes, directory, {"result.json": json_bytes(document), **files}, figures, kept)
     if unwritable is not None:
         raise unwritable
 
 
 def write_files(
-    wishes: Wishes, directory: RunDirectory, written: Mapping[str, bytes], figures: Callable[[], Sequence[Figure]]
+    wishes: Wishes,
+    directory: RunDirectory,
+    written: Mapping[str, bytes],
+    figures: Callable[[], Sequence[Figure]],
+    kept: Sequence[str],
 ) -> None:
-    """Write a run's files and figures, say so in run.json, and then on stdout."""
+    """Write a run's files and figures, say so in run.json, and then on stdout, with those that are there already."""
     for name, content in written.items():
         directory.write(name, content)
-    names = list(written)
+    names = [*written, *kept]
     if wishes.figures:
         names = write_figures(directory, figures(), visible=not wishes.quiet) + names
     directory.complete()

@@ -41,7 +41,7 @@ KernelOption = Annotated[
     ),
 ]
 Asymmetry = Annotated[
-    bool, typer.Option("--asymmetry", help="measure it also without the matrices: a second pass, half as long again")
+    bool, typer.Option("--asymmetry", help="measure it also without the matrices: a second pass, about as long")
 ]
 Arrays = Annotated[bool, typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names")]
 

@@ -6,6 +6,8 @@ Kernels are checked equal, then timed interleaved, then measured for memory in a
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+
 from attnlab.errors import AttnlabError, MemoryRefused, UsageError
 from attnlab.experiments.complexity_checks import equality_checks
 from attnlab.experiments.complexity_fits import fitted
@@ -19,10 +21,21 @@ from attnlab.experiments.complexity_record import (
     repeats_of,
 )
 from attnlab.experiments.complexity_saved import SavedPoints
-from attnlab.experiments.complexity_variants import KERNELS, MECHANISMS, Part, Setting, Variant, full_variant, variant
+from attnlab.experiments.complexity_variants import (
+    KERNELS,
+    MECHANISMS,
+    Part,
+    Setting,
+    Variant,
+    block_spec,
+    full_variant,
+    variant,
+)
+from attnlab.files.kernels import in_words
 from attnlab.maths.kernels import has_numba
 from attnlab.maths.mechanisms.fused import has_torch, use_threads
-from attnlab.maths.plan import WORKING
+from attnlab.maths.plan import plan_for, thread_bytes
+from attnlab.maths.streamed_block import shape_only
 from attnlab.measure.allocator import memory_kept
 from attnlab.measure.memory import available_bytes
 from attnlab.measure.orders import FEWEST_REPEATS
@@ -38,6 +51,12 @@ from attnlab.measure.timing import (
 )
 from attnlab.records import Check
 from attnlab.theory import mechanism_costs as costs
+from attnlab.theory.memory import streaming_bytes
+
+#: Vectors for each token and head that the work takes at its peak, counted in outputs (measured): all in all, where
+#: nothing is kept for each pair (Fourier's transform; the block's norms in float64), and besides the attention's own.
+VECTORS: dict[Part, int] = {"core": 6, "block": 15}
+BESIDE: dict[Part, int] = {"core": 0, "block": 4}
 
 
 def installed(kernel: str) -> bool:
@@ -75,7 +94,8 @@ def require_sound(config: ComplexityConfig) -> None:
         raise UsageError(f"--repeats {config.repeats}; expected {FEWEST_REPEATS} or more, to say how timings scatter")
     variants = chosen_variants(config)
     if not variants:
-        raise UsageError(f"nothing to time: {' and '.join(config.mechanisms)} have no such {_kind(config)}")
+        what = "can stand in attention's place in a block" if config.part == "block" else "depends on the width"
+        raise UsageError(f"nothing to time: none of {', '.join(config.mechanisms)} {what}")
     require_memory(config, variants)
 
 
@@ -85,23 +105,35 @@ def require_memory(config: ComplexityConfig, variants: Sequence[Variant]) -> Non
     Raises:
         MemoryRefused: naming the amounts, and the way round a dense matrix.
     """
-    largest = config.settings[-1]
-    numbers = 4 * largest.n * largest.heads * largest.d
-    streaming = 4 * numbers + WORKING
-    dense = any(v.kernel == "dense" for v in variants)
-    needed = 3 * numbers + (costs.dense_core_bytes(largest.n, heads=largest.heads, d=largest.d) if dense else numbers)
+    needed = needed_bytes(config, variants)
     if config.max_bytes is None or needed <= config.max_bytes:
         return
-    what = "full attention's matrices" if dense else "the inputs and the output"
-    way = f"add --kernel streaming (needs {streaming / 2**30:.1f} GiB), or " if dense else ""
+    dense = any(v.kernel == "dense" for v in variants)
+    streaming = needed_bytes(config, [full_variant("streaming")])
+    what = "full attention's matrices" if dense else "the inputs and what is made of them"
+    fits = dense and streaming <= config.max_bytes
+    way = f"add --kernel streaming (needs {in_words(streaming)}), or " if fits else ""
     raise MemoryRefused(
-        f"{largest.n:,} tokens would need {needed / 2**30:.1f} GiB for {what}, and "
-        f"{config.max_bytes / 2**30:.1f} GiB may be used; {way}take a smaller --max-n"
+        f"{config.settings[-1].n:,} tokens would need {in_words(needed)} for {what}, and "
+        f"{in_words(config.max_bytes)} may be used; {way}take a smaller --max-n"
     )
 
 
-def _kind(config: ComplexityConfig) -> str:
-    return "block" if config.part == "block" else "width to sweep"
+def needed_bytes(config: ComplexityConfig, variants: Sequence[Variant]) -> int:
+    """About what the hungriest of the variants takes at the largest size, its inputs included."""
+    s, kernels = config.settings[-1], {v.kernel for v in variants}
+    tokens, block = 4 * s.n * s.heads * s.d, config.part == "block"
+    inputs = tokens + 48 * (s.heads * s.d) ** 2 if block else 3 * tokens
+    beside = BESIDE[config.part] * tokens
+    taken = [VECTORS[config.part] * tokens]
+    if "dense" in kernels:
+        taken.append(costs.dense_core_bytes(s.n, heads=s.heads, d=s.d) + beside)
+    if kernels & {"streaming", "compiled"}:
+        one = shape_only(block_spec(s), s.n, np.dtype(np.float32))
+        plan = plan_for(one, threads=s.threads)
+        working = plan.threads * thread_bytes(plan, one)
+        taken.append(streaming_bytes(s.n, s.n, heads=s.heads, d=s.d, e=s.d, working=working) + beside)
+    return inputs + max(taken)
 
 
 def steps(config: ComplexityConfig, saved: SavedPoints) -> int:

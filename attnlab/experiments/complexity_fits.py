@@ -1,10 +1,12 @@
 """The orders of time and memory, from the sizes and timings that can say something about them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from attnlab.experiments.complexity_record import ComplexityConfig, Point, Quantity
 from attnlab.experiments.complexity_sizes import WINDOWS, octaves
 from attnlab.experiments.complexity_variants import Variant
+from attnlab.maths.plan import HEIGHT
 from attnlab.measure.orders import FEWEST_SIZES, OrderFit, fit_order
 
 
@@ -13,9 +15,20 @@ def fitted(config: ComplexityConfig, v: Variant, points: Sequence[Point], quanti
 
     Memory is taken at the halvings of the largest size where those are enough: a table grows by doubling, and is as
     large between two of them as at the next. Where that settles nothing it is taken at all sizes, and then at the last
-    six: buffers of a fixed size, which the smaller ones do not fill, hide the rest.
+    six: buffers of a fixed size, which the smaller ones do not fill, hide the rest. Streaming's panels are as tall and
+    as wide as N until they have their full height, and so look like N²: its memory is taken from there on.
     """
-    start = WINDOWS * config.window if v.mechanism == "window" and config.sweep == "n" else 0
+    fit = fitted_in_letters(config, v, points, quantity)
+    return fit if config.sweep == "n" else replace(fit, reason=fit.reason.replace("N", "d"))
+
+
+def fitted_in_letters(config: ComplexityConfig, v: Variant, points: Sequence[Point], quantity: Quantity) -> OrderFit:
+    """The same, with N for what is swept in its reason, whichever that is."""
+    start, why = 0, ""
+    if v.mechanism == "window" and config.sweep == "n":
+        start, why = WINDOWS * config.window, "four windows"
+    elif v.kernel in ("streaming", "compiled") and quantity == "memory" and config.sweep == "n":
+        start, why = HEIGHT, "where its panels have their full height"
     seen: dict[int, Sequence[float]] = {}
     for point in points:
         size = getattr(point.setting, config.sweep)
@@ -25,7 +38,7 @@ def fitted(config: ComplexityConfig, v: Variant, points: Sequence[Point], quanti
             elif point.peak_bytes:
                 seen[size] = (float(point.peak_bytes),)
     if len(seen) < FEWEST_SIZES:
-        return unseen(list(seen), start)
+        return unseen(list(seen), start, why)
     if quantity == "time":
         samples = [least(timings, config.repeats) for timings in seen.values()]
         return fit_order(list(seen), samples, seed=config.seed)
@@ -49,9 +62,9 @@ def settled_memory(seen: Mapping[int, Sequence[float]], seed: int) -> OrderFit:
     return fit
 
 
-def unseen(seen: Sequence[int], start: int) -> OrderFit:
-    """No fit: too few sizes."""
-    where = f" from N = {start:,} (four windows) on" if start else " whose cost can be seen"
+def unseen(seen: Sequence[int], start: int, why: str) -> OrderFit:
+    """No fit: too few sizes from `start` on, which is where it is because of `why`."""
+    where = f" from N = {start:,} ({why}) on" if start else " whose cost can be seen"
     window = (seen[0], seen[-1]) if seen else (0, 0)
     return OrderFit(
         order=None,

@@ -101,21 +101,21 @@ def why_not(record: ComplexityRecord) -> list[str]:
 def findings(record: ComplexityRecord) -> list[Part]:
     """What the orders mean for whoever pays."""
     if record.config.sweep == "d":
-        return []
-    texts = [*doubling(record), *matrix(record), *overtaking(record)]
+        texts = doubling(record)
+    else:
+        texts = [*doubling(record), *matrix(record), *overtaking(record)]
     return [Finding(text=" ".join(texts))] if texts else []
 
 
 def doubling(record: ComplexityRecord) -> list[str]:
-    """Doubling the text, for full attention and for whatever is cheaper."""
-    found = []
+    """What doubling the text, or the width, costs full attention: by its first kernel whose order is settled."""
+    doubled = "the text" if record.config.sweep == "n" else "a large width"
     for v in (v for v in record.variants if v.mechanism == "full"):
         order = record.fit(v, "time").order
         if order is not None:
             what = "full attention" if record.config.part == "core" else "a block of full attention"
-            found.append(f"Doubling the text costs {what} {DOUBLED[order]} the time.")
-            break
-    return found
+            return [f"Doubling {doubled} costs {what} {DOUBLED[order]} the time."]
+    return []
 
 
 def matrix(record: ComplexityRecord) -> list[str]:
@@ -202,7 +202,7 @@ def mebibytes(point: Point) -> float | None:
 
 def notes(record: ComplexityRecord) -> list[str]:
     """What else to know: whether memory is counted right, and what the tables are."""
-    found = [f"Memory of the dense kernel: {record.memory_agreement}"] if record.memory_agreement else []
+    found = [f"Memory of the dense kernel: {record.memory_agreement}."] if record.memory_agreement else []
     if record.config.sweep == "n" and any(v.table is not None for v in record.variants):
         found.append(
             "A table is looked up N times among N keys. Its time per query also rises where the table outgrows a level "

@@ -1,6 +1,7 @@
 """The pieces of one block, each ready to be timed by itself, and what the formulas count for each."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from attnlab.maths.panels import PanelFunction
 from attnlab.maths.positions import alibi_slopes
 from attnlab.maths.precision import Array, working_dtype
 from attnlab.maths.softmax import softmax
+from attnlab.maths.streamed_block import alibi_panel
 from attnlab.maths.streaming import stream
 from attnlab.maths.weights import BlockWeights, initial_block, linear, random_input
 from attnlab.measure.timing import REFERENCE, Task
@@ -80,7 +82,7 @@ def core_inputs(spec: BlockSpec, p: Projections) -> AttentionInputs:
         p.k,
         p.v,
         mask=None,
-        bias=slope_panels(spec.n_heads) if spec.position == "alibi" else None,
+        bias=slope_panels(spec.n_heads, working_dtype(p.q.dtype)) if spec.position == "alibi" else None,
         causal=spec.causal,
         window=spec.window,
         scale=spec.scale,
@@ -88,16 +90,9 @@ def core_inputs(spec: BlockSpec, p: Projections) -> AttentionInputs:
     )
 
 
-def slope_panels(heads: int) -> PanelFunction:
+def slope_panels(heads: int, dtype: np.dtype[np.generic]) -> PanelFunction:
     """ALiBi's −slope·abs(i − j), panel by panel."""
-    slopes = alibi_slopes(heads).astype(np.float32)
-
-    def panel(head: int, queries: slice, keys: slice) -> Array:
-        ahead: Array = np.arange(keys.start, keys.stop) - np.arange(queries.start, queries.stop)[:, None]
-        penalty: Array = -slopes[head] * np.abs(ahead).astype(np.float32)
-        return penalty
-
-    return panel
+    return partial(alibi_panel, alibi_slopes(heads), dtype)
 
 
 def dense_core(inputs: AttentionInputs) -> dict[str, Work]:

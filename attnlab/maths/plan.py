@@ -36,9 +36,8 @@ class Plan(NamedTuple):
 
 def plan_for(inputs: AttentionInputs, max_bytes: int | None = None, threads: int | None = None) -> Plan:
     """The largest panels, on the most threads, whose buffers fit into max_bytes; at least one query on one thread."""
-    budget = (
-        (WORKING if max_bytes is None else max_bytes) * 7 // 8
-    )  # the rest: what passes while panels are put together
+    # An eighth is left for what passes while panels are put together.
+    budget = (WORKING if max_bytes is None else max_bytes) * 7 // 8
     *_, h, n, m = inputs.shape
     cores = usable_cores() if threads is None else threads
     most = cores if h * n * m > FEW else 1

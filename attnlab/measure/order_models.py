@@ -70,22 +70,24 @@ def fit_law(points: Points, terms: Sequence[str]) -> LawFit:
     return _fit(points, terms, [TERMS[term](points.n) for term in terms])
 
 
-def fit_growth(points: Points, term: str, *, square: float = 0.0, jumps: bool = False) -> LawFit | None:
+def fit_growth(
+    points: Points, term: str, *, square: float = 0.0, jumps: tuple[float, float] | None = None
+) -> LawFit | None:
     """a + b·(the term + κN²), with κ such that the square's share of the bracket is `square` at the largest N.
 
-    With `jumps`, b changes at one size (a cache is full, threads set in): the best, at least two sizes on each side;
-    None where every jump would be greater than `JUMPS` allows.
+    With `jumps`, b changes at one size by a factor between those (a cache is full, threads set in): the best, at least
+    two sizes on each side; None where every jump would lie outside.
     """
     n = points.n
     grown = TERMS[term](n)
     grown = grown + square / (1 - square) * grown[-1] * np.square(n / n[-1])
-    if not jumps:
+    if jumps is None:
         return _fit(points, ("1", term), [np.ones_like(n), grown])
     found = []
     for first in range(2, len(n) - 1):
         fit = _fit(points, ("1", term, "jump"), [np.ones_like(n), grown, grown * (n >= n[first])], free=(2,))
         before, step = fit.coefficients[term], fit.coefficients["jump"]
-        if before > 0 and JUMPS[0] <= 1 + step / before <= JUMPS[1]:
+        if before > 0 and jumps[0] <= 1 + step / before <= jumps[1]:
             kept = {"1": fit.coefficients["1"], term: before + step}
             jump = (int(n[first]), 1 + step / before)
             found.append(LawFit(coefficients=kept, chi2=fit.chi2, rms=fit.rms, jump=jump))

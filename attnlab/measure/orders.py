@@ -22,6 +22,7 @@ import numpy as np
 from attnlab.errors import UsageError
 from attnlab.measure.order_models import (
     FLOOR,
+    JUMPS,
     Array,
     LawFit,
     Points,
@@ -201,19 +202,27 @@ def top_slope(n: Array, logs: Array, seed: int) -> Slope:
 
 def fit_all(points: Points) -> Fits:
     """Every law and its rivals."""
-    smooth, jumping = fit_law(points, ("1", "N")), fit_growth(points, "N", jumps=True)
+    smooth, jumping = fit_law(points, ("1", "N")), fit_growth(points, "N", jumps=JUMPS)
     # Schwarz's rule, where a jump counts as three numbers: its size, its place, and the choice among places.
-    jumps = jumping is not None and jumping.chi2 + 3 * math.log(len(points.n)) < smooth.chi2
+    jumped = jumping if jumping is not None and jumping.chi2 + 3 * math.log(len(points.n)) < smooth.chi2 else None
+    jumps = None if jumped is None or jumped.jump is None else same_way(jumped.jump[1])
     rivals = [fit_growth(points, "N", square=HIDDEN_SQUARE, jumps=jumps), fit_growth(points, "N log N", jumps=jumps)]
     logarithmic, quadratic = fit_law(points, ("1", "N log N")), fit_law(points, ("1", "N", "N^2"))
     return Fits(
-        linear=jumping if jumping is not None and jumps else smooth,
+        linear=smooth if jumped is None else jumped,
         linear_rivals=[rival for rival in (logarithmic, *rivals) if rival is not None],
         logarithmic=logarithmic,
         logarithmic_rivals=[smooth, quadratic, *([] if jumping is None else [jumping])],
         quadratic=quadratic,
         quadratic_rivals=[smooth, logarithmic, fit_law(points, ("1", "N", "N log N"))],
     )
+
+
+def same_way(factor: float) -> tuple[float, float]:
+    """The jumps that a rival may have: in the law's direction. A cost that a full cache slows down is not made another
+    order's by a machine that would then speed up.
+    """
+    return (1.0, JUMPS[1]) if factor > 1 else (JUMPS[0], 1.0)
 
 
 def verdict(points: Points, fits: Fits, slope: Slope) -> tuple[Order | None, LawFit]:

@@ -5,8 +5,7 @@ One multiply-add counts as two operations (FLOPs), the softmax as five per score
 
 import math
 
-#: Operations of a softmax per score: subtract the largest, exp, add up, divide, and the search for the largest.
-SOFTMAX = 5
+from attnlab.theory.costs import SOFTMAX, visible_pairs
 
 
 def full_flops(n: int, *, heads: int, d: int) -> int:
@@ -16,8 +15,7 @@ def full_flops(n: int, *, heads: int, d: int) -> int:
 
 def window_pairs(n: int, window: int) -> int:
     """The scores of a causal window w: N·w − w(w − 1)/2, the first w queries seeing fewer keys; all pairs at w ≥ N."""
-    w = min(window, n)
-    return n * w - w * (w - 1) // 2
+    return visible_pairs(n, causal=True, window=window)
 
 
 def window_flops(n: int, *, window: int, heads: int, d: int) -> int:

@@ -6,7 +6,7 @@ from attnlab.maths.mechanisms.arrays import self_attention_heads
 from attnlab.maths.precision import Array
 
 #: Tokens taken at a time: their features stay in the cache, whatever N is.
-TOKENS_HELD = 128
+TOKENS_HELD = 64
 
 
 def positive_features(x: Array) -> Array:
