@@ -296,7 +296,8 @@ class TestReport:
         second = report(record).parts[1]
         assert isinstance(second, Finding)
         assert second.text.startswith(
-            "Doubling the text costs full attention four times the time. At N = 4,096 its matrix takes 64 MiB a head; "
+            "In the long run, doubling the text costs full attention four times the time. "
+            "At N = 4,096 its matrix takes 64 MiB a head; "
         )
         assert "window 64 from N = 3" in second.text
 

@@ -14,10 +14,11 @@ from attnlab.maths import chunks, plan
 from attnlab.maths.architecture import BlockSpec, Initialisation
 from attnlab.maths.block import LayerTrace, trace_block
 from attnlab.maths.dense import dense_statistics
+from attnlab.maths.shapes import alibi_panel
 from attnlab.maths.stack import Stack
 from attnlab.maths.statistics import HeadStatistics
 from attnlab.maths.step_sums import StepSums
-from attnlab.maths.streamed_block import HeadGroup, StreamedLayer, alibi_panel, block_panels, stream_block
+from attnlab.maths.streamed_block import HeadGroup, StreamedLayer, block_panels, stream_block
 from attnlab.maths.weights import initial_block, random_input
 from tests.test_block import EPS, VARIANTS, N, case
 

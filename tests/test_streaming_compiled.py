@@ -128,20 +128,17 @@ class TestWhereTheyAreTaken:
     @needs_numba
     def test_for_large_work(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kernels, "WORTH_COMPILING", 5000)
-        monkeypatch.setattr(kernels, "WORTH_CALLING", 5000)
         assert kernel_for(inputs_of(draw(2, 2, 49, 50), DEFAULTS), None).exponentials is in_numpy
         assert kernel_for(inputs_of(draw(2, 2, 50, 50), DEFAULTS), None).exponentials is not in_numpy
 
     @needs_numba
     def test_not_where_they_are_not_wanted(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kernels, "WORTH_COMPILING", 0)
-        monkeypatch.setattr(kernels, "WORTH_CALLING", 0)
         assert kernel_for(inputs_of(draw(2, 2, 5, 5), DEFAULTS), False).exponentials is in_numpy
         assert kernel_for(inputs_of(draw(2, 2, 5, 5), DEFAULTS), True).exponentials is not in_numpy
 
     def test_not_where_numba_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kernels, "WORTH_COMPILING", 0)
-        monkeypatch.setattr(kernels, "WORTH_CALLING", 0)
         monkeypatch.setattr(kernels, "find_spec", lambda name: None)
         assert kernel_for(inputs_of(draw(2, 2, 5, 5), DEFAULTS), None).exponentials is in_numpy
 
@@ -180,7 +177,7 @@ print({type(made._cache).__name__ for made in vars(compiled).values() if hasattr
 LARGE = """
 import numpy as np
 from attnlab.maths.streaming import attention_statistics
-kernels.WORTH_COMPILING = kernels.WORTH_CALLING = 0
+kernels.WORTH_COMPILING = 0
 x = np.random.default_rng(0).standard_normal((1, 40, 8))
 print(repr(float(attention_statistics(x, x, x).statistics.entropy[0])))
 """

@@ -35,7 +35,7 @@ from attnlab.files.kernels import in_words
 from attnlab.maths.kernels import has_numba
 from attnlab.maths.mechanisms.fused import has_torch, use_threads
 from attnlab.maths.plan import plan_for, thread_bytes
-from attnlab.maths.streamed_block import shape_only
+from attnlab.maths.shapes import shape_only
 from attnlab.measure.allocator import memory_kept
 from attnlab.measure.memory import available_bytes
 from attnlab.measure.orders import FEWEST_REPEATS

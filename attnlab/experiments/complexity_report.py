@@ -114,7 +114,7 @@ def doubling(record: ComplexityRecord) -> list[str]:
         order = record.fit(v, "time").order
         if order is not None:
             what = "full attention" if record.config.part == "core" else "a block of full attention"
-            return [f"Doubling {doubled} costs {what} {DOUBLED[order]} the time."]
+            return [f"In the long run, doubling {doubled} costs {what} {DOUBLED[order]} the time."]
     return []
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from attnlab.experiments.cost import ITEMSIZE, CostConfig, CostRecord, CostRow
 from attnlab.experiments.cost_measured import Measured, MeasuredPart
+from attnlab.maths.plan import WORKING
 from attnlab.records import Cell, Finding, Part, Report, Table
 from attnlab.show.numbers import number
 from attnlab.theory.costs import CORE
@@ -64,8 +65,8 @@ def matrix_in_words(record: CostRecord) -> str:
     return (
         f"The attention weights of one layer, {config.block.n_heads} × N² numbers, would take "
         f"{in_bytes(record.matrix_bytes)}; streaming gives the same output and keeps "
-        f"{in_bytes(record.streaming_bytes)} in their place. The parameters take "
-        f"{in_bytes(record.total.parameters * ITEMSIZE[config.dtype])}."
+        f"{in_bytes(record.streaming_bytes)} in their place, with {in_bytes(WORKING)} at most to work in. "
+        f"The parameters take {in_bytes(record.total.parameters * ITEMSIZE[config.dtype])}."
     )
 
 

@@ -12,8 +12,8 @@ from attnlab.maths.inputs import AttentionInputs, attention_inputs
 from attnlab.maths.panels import PanelFunction
 from attnlab.maths.positions import alibi_slopes
 from attnlab.maths.precision import Array, working_dtype
+from attnlab.maths.shapes import alibi_panel
 from attnlab.maths.softmax import softmax
-from attnlab.maths.streamed_block import alibi_panel
 from attnlab.maths.streaming import stream
 from attnlab.maths.weights import BlockWeights, initial_block, linear, random_input
 from attnlab.measure.timing import REFERENCE, Task

@@ -16,7 +16,6 @@ from attnlab.experiments.run_record import (
     every_row,
     shown_place,
 )
-from attnlab.experiments.run_streamed import deepest, run_streamed
 from attnlab.files.stacks import Bench
 from attnlab.maths.architecture import BlockSpec
 from attnlab.maths.attention import AttentionSteps
@@ -25,7 +24,6 @@ from attnlab.maths.dense import dense_statistics
 from attnlab.maths.precision import Array
 from attnlab.maths.stack import StackTrace
 from attnlab.maths.statistics import HeadStatistics
-from attnlab.maths.streamed_block import block_panels
 from attnlab.records import Check
 
 
@@ -47,6 +45,8 @@ def run(
         UsageError: a layer or head that the stack does not have.
     """
     if bench.kernel.name == "streaming":
+        from attnlab.experiments.run_streamed import run_streamed  # here: a dense run does without its threads
+
         return run_streamed(bench, selection, asymmetry=asymmetry, advance=advance)
     spec = bench.config.block
     layers = chosen("layer", selection.layers, bench.config.layers)
@@ -76,6 +76,9 @@ def run_steps(bench: Bench, selection: Selection, *, asymmetry: bool = False) ->
     """
     if bench.kernel.name == "dense":
         return bench.config.layers + len(selection.layers or range(bench.config.layers))
+    from attnlab.experiments.run_streamed import deepest  # here: as in `run`
+    from attnlab.maths.streamed_block import block_panels
+
     panels = [
         block_panels(spec, len(bench.x), bench.stack.dtype, asymmetry=asymmetry, max_bytes=bench.working_bytes)
         for spec in bench.stack.specs[: deepest(bench, selection)]

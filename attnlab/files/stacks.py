@@ -16,8 +16,8 @@ from attnlab.files.opening import listed, sha256, shown
 from attnlab.maths.architecture import Initialisation, Rotary
 from attnlab.maths.plan import WORKING, plan_for, thread_bytes
 from attnlab.maths.precision import Array, rounded
+from attnlab.maths.shapes import shape_only
 from attnlab.maths.stack import Stack
-from attnlab.maths.streamed_block import shape_only
 from attnlab.maths.weights import initial_block, parameter_count, random_input, weight_shapes
 from attnlab.theory.memory import BlockSize, block_run_bytes, streamed_run_bytes
 

@@ -1,7 +1,6 @@
 """What a streamed attention weighs its tiles with: numpy alone, or compiled code where numba is there and it pays."""
 
 import math
-import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -11,8 +10,8 @@ from attnlab.maths.precision import Array
 from attnlab.maths.running import Running
 from attnlab.maths.tiles import Exponentials, in_numpy
 
-#: Scores from which compiled exponentials save more time than they take: to import and compile, or when that is done.
-WORTH_COMPILING, WORTH_CALLING = 1 << 32, 1 << 22
+#: Scores from which the compiled kernel saves more time than its import and first compilation take: a second or two.
+WORTH_COMPILING = 1 << 31
 
 
 class RunOfTiles(NamedTuple):
@@ -42,16 +41,20 @@ class Kernel(NamedTuple):
 
 
 def kernel_for(inputs: AttentionInputs, compiled: bool | None) -> Kernel:
-    """numpy alone, or the compiled kernel where it is wanted, or where numba is installed and it pays."""
+    """numpy alone, or the compiled kernel: where it is wanted, or, left open, where it is installed and pays."""
     if compiled is None:
-        scores = math.prod(inputs.shape)
-        compiled = scores >= (WORTH_CALLING if "numba" in sys.modules else WORTH_COMPILING) and has_numba()
+        compiled = pays(math.prod(inputs.shape))
     if not compiled:
         return Kernel(in_numpy)
     from attnlab.maths.compiled import exponentials  # here: it imports numba and compiles
     from attnlab.maths.compiled_tiles import take_run
 
     return Kernel(exponentials, take_run)
+
+
+def pays(scores: int) -> bool:
+    """Whether so many scores are worth the compiled kernel: by their number alone, so that a seed keeps its digits."""
+    return scores >= WORTH_COMPILING and has_numba()
 
 
 def has_numba() -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,10 @@ from attnlab.maths.block import LayerTrace, trace_block
 from attnlab.maths.positions import sinusoidal
 from attnlab.maths.precision import FLOATS, Array, rounded
 from attnlab.maths.statistics import HeadStatistics
-from attnlab.maths.streamed_block import HeadGroup, StreamedLayer, stream_block
 from attnlab.maths.weights import BlockWeights
+
+if TYPE_CHECKING:
+    from attnlab.maths.streamed_block import HeadGroup, StreamedLayer
 
 
 class StackTrace(NamedTuple):
@@ -86,9 +88,9 @@ class Stack:
         sampled: Sequence[int] = (),
         asymmetry: bool = False,
         max_bytes: int | None = None,
-        on_group: Callable[[int, HeadGroup], None] = lambda *_: None,
+        on_group: "Callable[[int, HeadGroup], None]" = lambda *_: None,
         advance: Callable[[], None] = lambda: None,
-    ) -> Iterator[StreamedLayer]:
+    ) -> "Iterator[StreamedLayer]":
         """Run the stack without its matrices, and hand over each layer when it is done: memory O(n).
 
         Args:
@@ -102,6 +104,8 @@ class Stack:
         Raises:
             ShapeError: as `trace`.
         """
+        from attnlab.maths.streamed_block import stream_block  # here: threads, and what a dense run does without
+
         state = self.embedded(np.asarray(x))
         for i, (spec, weights) in enumerate(zip(self.specs, self.weights, strict=True)):
             layer = stream_block(

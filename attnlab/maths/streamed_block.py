@@ -14,8 +14,10 @@ from attnlab.maths.architecture import BlockSpec
 from attnlab.maths.block import after_attention, block_norm, named_steps, prepared
 from attnlab.maths.chunks import token_chunks
 from attnlab.maths.inputs import AttentionInputs, attention_inputs
+from attnlab.maths.kernels import pays
 from attnlab.maths.positions import alibi_slopes
 from attnlab.maths.precision import Array, rounded, working_dtype
+from attnlab.maths.shapes import alibi_panel, shape_only
 from attnlab.maths.statistics import HeadStatistics, joined_heads
 from attnlab.maths.step_sums import StepSums
 from attnlab.maths.streaming import StreamedAttention, panel_count, stream
@@ -103,7 +105,8 @@ def stream_group(
 ) -> HeadGroup:
     """Project the query heads of one key/value head and stream their attention."""
     inputs = group_inputs(spec, weights, x, shared)
-    attention = stream(inputs, asymmetry=asymmetry, max_bytes=max_bytes, advance=advance)
+    compiled = pays(spec.n_heads * len(x) ** 2)  # of all heads, so that groups of one block are computed alike
+    attention = stream(inputs, asymmetry=asymmetry, max_bytes=max_bytes, compiled=compiled, advance=advance)
     return HeadGroup(x, shared * (spec.n_heads // spec.n_kv_heads), shared, inputs, attention)
 
 
@@ -136,18 +139,6 @@ def block_panels(
     return spec.n_kv_heads * panel_count(shape_only(spec, n, dtype), asymmetry=asymmetry, max_bytes=max_bytes)
 
 
-def shape_only(spec: BlockSpec, n: int, dtype: np.dtype[Any]) -> AttentionInputs:
-    """A group's inputs as far as their shapes and settings go: every number is one 0, held once."""
-    r = spec.n_heads // spec.n_kv_heads
-    zero = np.zeros((), working_dtype(dtype))
-    q, k, v = (np.broadcast_to(zero, shape) for shape in ((1, r * n, spec.d_k), (1, n, spec.d_k), (1, n, spec.d_v)))
-    bias = partial(alibi_panel, np.zeros(r), q.dtype) if spec.position == "alibi" else None
-    scale = spec.score_scale
-    return AttentionInputs(
-        q, k, v, None, bias, spec.causal, spec.window, scale, spec.softcap, (r, n, n), np.dtype(dtype), headed=True
-    )
-
-
 def projected(x: Array, weights: BlockWeights, role: str, heads: slice) -> Array:
     """x W + b of some heads, (heads, n, width)."""
     w, b = weights[f"attn.W_{role}"][heads], weights.get(f"attn.b_{role}")
@@ -156,15 +147,6 @@ def projected(x: Array, weights: BlockWeights, role: str, heads: slice) -> Array
     for tokens in token_chunks(*x.shape):
         found[:, tokens] = linear(x[tokens], w, bias)
     return found
-
-
-def alibi_panel(slopes: Array, dtype: np.dtype[Any], head: int, queries: slice, keys: slice) -> Array:
-    """−slope·abs(i − j) of some queries and keys: `alibi_bias` without its n × n array."""
-    i, j = (np.arange(part.start, part.stop).astype(dtype) for part in (queries, keys))
-    distance: Array = i[:, None] - j
-    np.abs(distance, out=distance)
-    distance *= dtype.type(-slopes[head])
-    return distance
 
 
 def add_heads(spec: BlockSpec, weights: BlockWeights, joined: Array, group: HeadGroup, dtype: np.dtype[Any]) -> None:

@@ -6,7 +6,7 @@ Memory beyond inputs and results is a few panels; what a query cannot see is ski
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from attnlab.maths.rows import RowSums, no_rows
 from attnlab.maths.skew import Normalisers, blocks_of, head_asymmetry
 from attnlab.maths.statistics import NO_ASYMMETRY, HeadStatistics, head_statistics, place_reasons, stacked
 from attnlab.maths.threads import single_threaded_products
+from attnlab.maths.workers import workers
 
 NOT_ASKED = "not asked for: it takes a second pass"
 
@@ -101,7 +102,7 @@ def stream(
     per_head = []
     panels: list[PanelSums | RowSums] = []
     received = np.zeros(m)
-    with single_threaded_products(), ThreadPoolExecutor(plan.threads) as pool:
+    with single_threaded_products(), workers(plan.threads) as pool:
         for job, panel in panels_in_order(inputs, plan, kernel_for(inputs, compiled), pool):
             place = job.head.place
             output[place][job.queries], lse[place][job.queries] = panel.output, panel.lse
@@ -121,7 +122,7 @@ def stream(
     return StreamedAttention(output, lse, statistics)
 
 
-def _skew(job: Job, rows: RowSums, pool: ThreadPoolExecutor, advance: Callable[[], None]) -> Array:
+def _skew(job: Job, rows: RowSums, pool: Executor, advance: Callable[[], None]) -> Array:
     """The head's asymmetry, from its rows' normalisers where all of its rows have them."""
     seen = rows.visible > 0
     normalisers = Normalisers(np.where(seen, rows.logit_max, 0), rows.top) if (rows.sound | ~seen).all() else None
