@@ -9,7 +9,7 @@ import pytest
 from attnlab.measure import allocator
 from attnlab.measure.allocator import memory_kept
 
-SIZE = 96 << 20
+SIZE = 384 << 20
 
 
 def resident() -> int:
@@ -27,7 +27,7 @@ def test_freed_memory_stays_until_the_end_of_the_block() -> None:
     after = resident()
     if not kept:
         pytest.skip("not glibc")
-    assert during - before > 0.9 * SIZE
+    assert during - before > 0.7 * SIZE  # what earlier work left free is taken first
     assert after - before < 0.1 * SIZE
     np.ones(SIZE, dtype=np.uint8)
     assert resident() - before < 0.1 * SIZE  # as it was

@@ -139,10 +139,12 @@ def test_an_interrupted_run_is_taken_up(number: signal.Signals, word: str, code:
     found, said, folder = interrupted(tmp_path, number)
     kept = keys(folder)
     assert found == code
-    assert said == (
-        f"attnlab: error: {word}: the result is not complete; {len(kept):,} points are kept: "
+    # One more may be on disk than it says: stopped between a point's fsync and its being counted.
+    assert said in [
+        f"attnlab: error: {word}: the result is not complete; {count:,} points are kept: "
         "attnlab complexity --resume here goes on\n"
-    )
+        for count in (len(kept), len(kept) - 1)
+    ]
     assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"] == "interrupted"
     # A person would rather not wait for all of them: what is asked for is what the run itself says.
     manifest = json.loads((folder / "run.json").read_text(encoding="utf-8"))
