@@ -1,5 +1,6 @@
 """How a streamed attention is cut up: how many queries make a panel, how many keys a tile, how many threads work."""
 
+import math
 from typing import NamedTuple
 
 from attnlab.maths.inputs import AttentionInputs
@@ -38,9 +39,9 @@ def plan_for(inputs: AttentionInputs, max_bytes: int | None = None, threads: int
     """The largest panels, on the most threads, whose buffers fit into max_bytes; at least one query on one thread."""
     # An eighth is left for what passes while panels are put together.
     budget = (WORKING if max_bytes is None else max_bytes) * 7 // 8
-    *_, h, n, m = inputs.shape
+    *_, n, m = inputs.shape
     cores = usable_cores() if threads is None else threads
-    most = cores if h * n * m > FEW else 1
+    most = cores if math.prod(inputs.shape) > FEW else 1
     tile = max(1, min(TILE, m))
     for workers, smallest in ((most, STEP), (1, 1)):
         row = thread_bytes(Plan(1, tile, workers, reach_of(inputs, HEIGHT)), inputs)
