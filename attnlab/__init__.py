@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from attnlab.maths.attention import Attention, attention, attention_scores
     from attnlab.maths.stack import Stack
     from attnlab.maths.streaming import StreamedAttention, attention_statistics
+    from attnlab.models.checkpoint import Model, load_checkpoint
 
 #: public name -> the module it lives in
 _PUBLIC = {
@@ -21,12 +22,14 @@ _PUBLIC = {
     "AttnlabError": "attnlab.errors",
     "ConfigError": "attnlab.errors",
     "InputError": "attnlab.errors",
+    "Model": "attnlab.models.checkpoint",
     "ShapeError": "attnlab.errors",
     "Stack": "attnlab.maths.stack",
     "StreamedAttention": "attnlab.maths.streaming",
     "attention": "attnlab.maths.attention",
     "attention_scores": "attnlab.maths.attention",
     "attention_statistics": "attnlab.maths.streaming",
+    "load_checkpoint": "attnlab.models.checkpoint",
     "load_stack": "attnlab.files.stacks",
 }
 
@@ -35,6 +38,7 @@ __all__ = [
     "AttnlabError",
     "ConfigError",
     "InputError",
+    "Model",
     "ShapeError",
     "Stack",
     "StreamedAttention",
@@ -42,6 +46,7 @@ __all__ = [
     "attention",
     "attention_scores",
     "attention_statistics",
+    "load_checkpoint",
     "load_stack",
 ]
 

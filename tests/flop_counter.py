@@ -12,7 +12,7 @@ from attnlab.maths.activations import ELEMENTWISE
 from attnlab.maths.architecture import BlockSpec, Initialisation
 from attnlab.maths.block import LayerTrace, trace_block
 from attnlab.maths.inputs import AttentionInputs, attention_inputs
-from attnlab.maths.norms import norm
+from attnlab.maths.norms import Moments, norm, normalised
 from attnlab.maths.precision import Array
 from attnlab.maths.softmax import Softmax, softmax
 from attnlab.maths.weights import initial_block
@@ -54,6 +54,7 @@ class Walk:
             patch.setattr(block, "attention_inputs", watched_inputs)
             patch.setattr(attention, "softmax", self._watched_softmax)
             patch.setattr(block, "norm", self._watched_norm)
+            patch.setattr(block, "normalised", self._watched_normalised)
             patch.setattr(block, "ELEMENTWISE", self._watched_activations())
             trace = trace_block(spec, watched, x)
         for product in ledger:
@@ -69,6 +70,11 @@ class Walk:
         normed: Array = NORM(kind, x, *others, **settings)
         return normed
 
+    def _watched_normalised(self, x: Array, by: Moments, *others: Any) -> Array:
+        self.elements["norms rmsnorm" if by.mean is None else "norms layernorm"] += x.size
+        normed: Array = NORMALISED(x, by, *others)
+        return normed
+
     def _watched_activations(self) -> dict[str, Any]:
         def watched(name: str) -> Any:
             def activation(x: Array) -> Any:
@@ -81,6 +87,7 @@ class Walk:
 
 
 NORM: Any = norm
+NORMALISED: Any = normalised
 ACTIVATIONS: dict[Any, Any] = dict(ELEMENTWISE)
 
 

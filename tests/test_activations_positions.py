@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from attnlab.errors import ShapeError
 from attnlab.maths.activations import ELEMENTWISE, gelu, gelu_tanh, relu, silu
-from attnlab.maths.architecture import Rotary
+from attnlab.maths.architecture import LinearScaling, Llama3Scaling, Rotary
 from attnlab.maths.error_function import erfc
-from attnlab.maths.positions import alibi_bias, alibi_slopes, rotary, rotary_angles, rotate, sinusoidal
+from attnlab.maths.positions import alibi_bias, alibi_slopes, rotary, rotary_angles, rotate, scaled, sinusoidal
 
 Array = NDArray[Any]
 
@@ -164,6 +164,35 @@ def test_the_two_pairings_of_one_quarter_turn() -> None:
 
 def test_rotary_angles() -> None:
     np.testing.assert_allclose(rotary_angles(np.array([0, 2]), 4, base=100.0), np.array([[0, 0], [2, 0.2]]), rtol=1e-15)
+
+
+class TestStretched:
+    """Angles 2π/wavelength of wavelengths 100, 20 and 10 tokens, for texts of 40: 0.4, 2 and 4 turns."""
+
+    ANGLES = 2 * np.pi / np.array([100.0, 20.0, 10.0])
+
+    def test_not_at_all(self) -> None:
+        np.testing.assert_array_equal(scaled(self.ANGLES, None), self.ANGLES)
+
+    def test_linear_divides_every_angle(self) -> None:
+        np.testing.assert_array_equal(scaled(self.ANGLES, LinearScaling(8.0)), self.ANGLES / 8)
+
+    def test_llama_3_divides_the_slow_keeps_the_fast_and_mixes_those_between(self) -> None:
+        """Two turns lie a third of the way from 1 to 4: 2/3 of a/8 and 1/3 of a are 5/12 of a."""
+        setting = Llama3Scaling(factor=8, low_freq_factor=1, high_freq_factor=4, original_length=40)
+        np.testing.assert_allclose(scaled(self.ANGLES, setting), self.ANGLES * [1 / 8, 5 / 12, 1], rtol=1e-15)
+
+    def test_is_continuous_at_both_ends_of_the_band(self) -> None:
+        setting = Llama3Scaling(factor=8, low_freq_factor=1, high_freq_factor=4, original_length=40)
+        for turns in (1, 4):
+            near = np.array([turns * (1 - 1e-9), turns * (1 + 1e-9)]) * 2 * np.pi / 40
+            below, above = scaled(near, setting)
+            assert math.isclose(below, above, rel_tol=1e-7)
+
+    def test_positions_apart_by_the_factor_look_alike(self) -> None:
+        x = np.random.default_rng(0).standard_normal((13, 6))
+        stretched = rotary(x, Rotary(scaling=LinearScaling(4.0)))
+        np.testing.assert_allclose(stretched[::4], rotary(x[::4], Rotary()), rtol=1e-14)
 
 
 class TestAlibi:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from attnlab.files.config import (
     with_seed,
 )
 from attnlab.files.presets import preset_names, preset_path, preset_summary
-from attnlab.maths.architecture import BlockSpec, Initialisation, Rotary
+from attnlab.maths.architecture import BlockSpec, Initialisation, LinearScaling, Llama3Scaling, Rotary
 
 NAMES = ("sentence", "bert-base", "gpt2-small", "llama-like", "single-head", "vaswani-base")
 VALID = jsonschema.Draft202012Validator(json_schema())
@@ -108,6 +108,30 @@ def test_rotary_alone_takes_its_defaults(position: object) -> None:
 @pytest.mark.parametrize("written", ["1e-5", "1E-5", "1.0e-5", "1.e-05", ".1e-4", "0.00001"])
 def test_a_small_number_is_a_number_in_every_spelling(load: Load, written: str) -> None:
     assert load(f"block:\n  norm_eps: {written}\n").block.norm_eps == 1e-5
+
+
+def test_the_layers_blocks_differ_where_asked_for() -> None:
+    config = load_config({"layers": 3, "per_layer": {"window": [None, 4, 0], "scale": [1, None, 2]}})
+    assert [(block.window, block.scale) for block in config.blocks] == [(None, 1.0), (4, None), (0, 2.0)]
+    assert config.block == config.blocks[0]
+    assert load_config({"layers": 2, "block": {"window": 5}}).blocks == (replace(load_config({}).block, window=5),) * 2
+
+
+def test_stretched_positions_arrive() -> None:
+    def scaling(written: dict[str, object]) -> object:
+        position = load_config({"block": {"position": {"rotary": {"scaling": written}}}}).block.position
+        assert isinstance(position, Rotary)
+        return position.scaling
+
+    assert scaling({"kind": "linear", "factor": 2}) == LinearScaling(2.0)
+    expected = Llama3Scaling(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_length=8192)
+    assert scaling(LLAMA3) == expected
+
+
+@pytest.mark.parametrize(("bias", "norm", "mlp"), [(True, True, True), (False, False, False), (["norm"], True, False)])
+def test_biases_of_all_of_none_or_of_some(bias: object, norm: bool, mlp: bool) -> None:
+    block = load_config({"block": {"bias": bias}}).block
+    assert (block.has_bias("norm"), block.has_bias("mlp")) == (norm, mlp)
 
 
 def test_a_files_paths_are_relative_to_its_folder(tmp_path: Path) -> None:
@@ -194,7 +218,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
         ("block: {layers: 2}", "1:9: block.layers: unknown key here; it belongs at the top level"),
         ("seed: 3", '1:1: seed: unknown key here; it belongs under "weights" or under "input.random"'),
         ("input: {q: 3}", "1:9: input.q: unknown key; expected random, file, tokens"),
-        ('"\\e[1m": 1', "1:1: \\x1b[1m: unknown key; expected block, layers, weights, input, dtype"),
+        ('"\\e[1m": 1', "1:1: \\x1b[1m: unknown key; expected block, layers, per_layer, weights, input, dtype"),
         ("block: 3", "1:8: block: 3; expected the keys " + ", ".join(f.name for f in fields(BlockSpec))),
         ("layers: true", "1:9: layers: true (a boolean); expected a whole number of 1 or more"),
         ("layers: 8.0", "1:9: layers: 8.0; expected a whole number of 1 or more"),
@@ -204,7 +228,40 @@ def test_a_missing_file(tmp_path: Path) -> None:
         ("layers: 9223372036854775808",
          "1:9: layers: 9223372036854775808; expected a whole number of 1 or more, and below 2^63"),
         ("block: {window: [1]}", "1:17: block.window: a list; expected a whole number of 0 or more, or null"),
-        ("block: {bias: yes}", '1:15: block.bias: "yes" (text); expected true or false'),
+        ("block: {bias: yes}",
+         '1:15: block.bias: "yes" (text); expected true, false or a list of qkv, output, mlp, norm'),
+        ("block: {bias: [qvk]}",
+         '1:16: block.bias[0]: "qvk" (text); expected qkv, output, mlp or norm; did you mean "qkv"?'),
+        ("block: {bias: [mlp, qkv, mlp]}", "1:15: block.bias: mlp given twice; expected it once"),
+        ("block: {parallel: true}",
+         "1:19: block.parallel: true; expected false, since norm_position is post (the default)"),
+        ("block: {norm_position: sandwich, parallel: true}",
+         "1:44: block.parallel: true; expected false, since norm_position is sandwich (set at mine.yaml:1:24)"),
+        ("block: {norm_position: before}",
+         '1:24: block.norm_position: "before" (text); expected post, pre, sandwich or output'),
+        ("block: {qk_norm_over: all}",
+         "1:23: block.qk_norm_over: all; expected head, since qk_norm is null (the default)"),
+        ("block: {position: {rotary: {scaling: linear}}}", '1:38: block.position.rotary.scaling: "linear" (text); '
+         "expected {kind: linear, factor: 4}, or null"),
+        ("block: {position: {rotary: {scaling: {kind: linear}}}}",
+         "1:38: block.position.rotary.scaling.factor: missing; expected a value"),
+        ("block: {position: {rotary: {scaling: {kind: linear, factor: 4, original_length: 9}}}}",
+         "1:81: block.position.rotary.scaling.original_length: without effect, since kind is linear "
+         "(set at mine.yaml:1:45); expected kind llama3"),
+        ("block: {position: {rotary: {scaling: {kind: llama3, factor: 4, low_freq_factor: 4, high_freq_factor: 4, "
+         "original_length: 9}}}}", "1:102: block.position.rotary.scaling.high_freq_factor: 4.0; expected more than "
+         "low_freq_factor, 4.0 (set at mine.yaml:1:81)"),
+        ("block: {position: {rotary: {scaling: {kind: llama3, factor: 4, low_freq_factor: 1, high_freq_factor: 4}}}}",
+         "1:38: block.position.rotary.scaling.original_length: missing; expected a number, since kind is llama3 "
+         "(set at mine.yaml:1:45)"),
+        ("layers: 2\nper_layer: {window: [3]}",
+         "2:21: per_layer.window: 1 entry; expected one for each of layers, 2 (set at mine.yaml:1:9)"),
+        ("per_layer: {window: 3}", "1:21: per_layer.window: 3; expected a list of each layer's window, or null"),
+        ("per_layer: {scale: [x]}", '1:21: per_layer.scale[0]: "x" (text); expected a finite number, or null'),
+        ("per_layer: {window: [3]}\nblock: {window: 4}",
+         "2:17: block.window: 4; expected nothing, or the first entry of per_layer.window, 3"),
+        ("layers: 2\nper_layer: {window: [3, 0]}\nblock: {causal: true}",
+         "2:21: per_layer.window: 0; expected 1 or more, since causal is true (set at mine.yaml:3:17)"),
         ("block: {scale: .inf}", "1:16: block.scale: .inf; expected a finite number, or null"),
         ("block: {scale: .nan}", "1:16: block.scale: .nan; expected a finite number, or null"),
         ("block: {scale: true}", "1:16: block.scale: true (a boolean); expected a finite number, or null"),
@@ -212,7 +269,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
         ("block: {norm_eps: 0}", "1:19: block.norm_eps: 0; expected a number above 0"),
         ("block: {norm: null}", "1:15: block.norm: null; expected layernorm or rmsnorm"),
         ("block: {activation: GELUU}", '1:21: block.activation: "GELUU" (text); expected relu, gelu, gelu_tanh, silu, '
-         'swiglu or geglu; did you mean "gelu"?'),
+         'swiglu, geglu or geglu_tanh; did you mean "gelu"?'),
         ("block: {position: {}}", "1:19: block.position.rotary: missing; expected a value"),
         ("block: {position: {rotary: {fraction: 2}}}",
          "1:39: block.position.rotary.fraction: 2; expected a number above 0 and at most 1"),
@@ -325,8 +382,14 @@ def test_the_default_presets_files_are_beside_it() -> None:
 # Writing, and the JSON schema
 
 
+LLAMA3 = {"kind": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_length": 8192}
 OTHERS: list[dict[str, Any]] = [
     {"block": {"position": {"rotary": {"fraction": 0.5}}, "window": 3, "scale": 1, "d_ff": None}},
+    {"block": {"position": {"rotary": {"scaling": {"kind": "linear", "factor": 4}}}, "bias": ["qkv", "norm"]}},
+    {"block": {"position": {"rotary": {"scaling": LLAMA3}}, "norm_position": "pre", "parallel": True, "bias": []}},
+    {"block": {"norm_position": "output", "qk_norm": "rmsnorm", "qk_norm_over": "all", "activation": "geglu_tanh"}},
+    {"layers": 3, "per_layer": {"window": [None, 3, None], "scale": [1, 0.5, None]}},
+    {"layers": 2, "per_layer": {"window": [7, None]}, "block": {"norm_position": "sandwich"}},
     {"block": {"position": "alibi"}, "weights": {"init": {"normal": 1e-5}, "per": "head", "seed": 2**40}},
     {"weights": {"file": "1e-5"}, "input": {"file": "yes [x].npy", "tokens": "é\u202f.txt"}},
     {"weights": {"file": "w.npz", "init": "identity"}, "input": {"random": {"n": 31}}, "dtype": "float16"},
@@ -350,7 +413,9 @@ def test_a_document_is_resolved() -> None:
     assert {key: document["block"][key] for key in ("n_kv_heads", "d_k", "d_v", "window")} == {
         "n_kv_heads": 4, "d_k": 64, "d_v": 64, "window": None,
     }  # fmt: skip
-    assert document["block"]["position"] == {"rotary": {"base": 10000.0, "fraction": 1.0, "pairing": "half"}}
+    assert document["block"]["position"] == {
+        "rotary": {"base": 10000.0, "fraction": 1.0, "pairing": "half", "scaling": None}
+    }
     assert document["weights"] == {"init": {"normal": 0.02}, "per": "matrix", "seed": 0, "file": None}
     assert document["input"] == {"random": {"n": 12, "seed": 0}}
 
@@ -370,6 +435,12 @@ def test_the_schema_is_valid_and_takes_its_own_defaults() -> None:
         {"block": {"n_heads": "eight"}},
         {"block": {"n_heads": 0}},
         {"block": {"bias": "yes"}},
+        {"block": {"bias": ["kqv"]}},
+        {"block": {"norm_position": "before"}},
+        {"block": {"position": {"rotary": {"scaling": {"factor": 2}}}}},
+        {"block": {"position": {"rotary": {"scaling": {"kind": "linear", "factor": 0}}}}},
+        {"per_layer": {"window": 3}},
+        {"per_layer": {"window": [0.5]}},
         {"block": {"norm_eps": 0}},
         {"block": {"activation": "geluu"}},
         {"block": {"position": {"rotary": {"fraction": 2}}}},
@@ -400,4 +471,4 @@ def test_every_key_is_described_in_a_sentence_with_its_default() -> None:
     assert len(texts) > 30
     assert all(text and text.endswith(".") for text in texts)
     assert "The width of the embeddings and of the residual stream (default 512)." in texts
-    assert "Whether the linear maps add a bias (default true)." in texts
+    assert "Whether the linear maps and the norms add a bias, or which do (default true)." in texts

@@ -37,6 +37,17 @@ def small(**changes: Any) -> CostConfig:
 
 
 class TestCount:
+    def test_layers_with_windows_of_their_own_are_added_up(self) -> None:
+        block = replace(SMALL, causal=True)
+        mixed = CostConfig(name="mixed", block=block, layers=3, windows=(None, 4, None), n=17)
+        whole = run(CostConfig(name="whole", block=block, layers=1, n=17))
+        cut = run(CostConfig(name="cut", block=replace(block, window=4), layers=1, n=17))
+        for row, one, other in zip(run(mixed).rows, whole.rows, cut.rows, strict=True):
+            assert row.flops == 2 * one.flops + other.flops
+            assert row.parameters == 2 * one.parameters + other.parameters
+        text = told(report(run(mixed)))
+        assert "P = N(N+1)/2 in 2 layers, N·4 − 4·3/2 in 1: hidden pairs are skipped" in " ".join(text.split())
+
     def test_the_rows_are_all_layers_the_parts_one(self) -> None:
         record = run(LONG)
         assert [row.flops for row in record.rows] == [6 * part.operations("flop") for part in record.parts]
@@ -184,7 +195,7 @@ class TestFigure:
         for line, names in zip(work.lines, (("scores", "weighted_values"), None, ("feed_forward",)), strict=True):
             if names:
                 for n, share in zip(axis, line.y, strict=True):
-                    parts = part_costs(record.shape, n)
+                    parts = part_costs(record.shapes[0], n)
                     whole = sum(part.operations("flop") for part in parts)
                     assert share == pytest.approx(
                         100 * sum(part.operations("flop") for part in parts if part.part in names) / whole

@@ -12,7 +12,7 @@ from attnlab.experiments.cost import shape_of
 from attnlab.files.config import load_config
 from attnlab.files.presets import preset_names
 from attnlab.files.stacks import build_stack
-from attnlab.maths.architecture import BlockSpec, Initialisation, Rotary
+from attnlab.maths.architecture import BlockSpec, Initialisation, LinearScaling, Rotary
 from attnlab.maths.stack import Stack
 from attnlab.maths.visibility import band
 from attnlab.maths.weights import initial_block
@@ -20,13 +20,12 @@ from attnlab.theory.costs import (
     CORE,
     PROJECTIONS,
     BlockShape,
-    Crossover,
     PartCost,
-    crossover,
     multiply_adds,
     part_costs,
     visible_pairs,
 )
+from attnlab.theory.crossovers import Crossover, crossover, stack_crossover
 from tests.flop_counter import Walk, agrees
 
 #: Every axis another prime, or the product of two; two query heads to a key head.
@@ -57,6 +56,16 @@ SPECS = {
     "rotary": replace(SPEC, position=Rotary(fraction=0.8)),
     "softcap": replace(SPEC, softcap=5.0),
     "scale": replace(SPEC, scale=1.0),
+    "parallel": replace(SPEC, norm_position="pre", parallel=True),
+    "sandwich": replace(SPEC, norm_position="sandwich", activation="geglu_tanh"),
+    "sandwich, no feed-forward": replace(SPEC, norm_position="sandwich", d_ff=None),
+    "output": replace(SPEC, norm_position="output", norm="rmsnorm"),
+    "biases of q, k and v": replace(SPEC, bias=("qkv",)),
+    "biases of the norms": replace(SPEC, bias=("norm",)),
+    "biases of the output and the feed-forward": replace(SPEC, bias=("output", "mlp")),
+    "q and k normed over all": replace(SPEC, qk_norm="rmsnorm", qk_norm_over="all"),
+    "q and k LayerNormed over all": replace(SPEC, qk_norm="layernorm", qk_norm_over="all"),
+    "rotary, stretched": replace(SPEC, position=Rotary(fraction=0.8, scaling=LinearScaling(4.0))),
 }
 
 
@@ -103,7 +112,7 @@ class TestWalk:
     def test_elementwise_work_is_the_convention_times_the_numbers_it_goes_over(self, name: str) -> None:
         spec, walk, parts = SPECS[name], Walk(SPECS[name], N), parts_of(SPECS[name])
         assert parts["softmax"].elementwise == 5 * walk.elements["softmax"]
-        steps = {"layernorm": 7 if spec.bias else 6, "rmsnorm": 4}
+        steps = {"layernorm": 7 if spec.has_bias("norm") else 6, "rmsnorm": 4}
         normed = parts["norms"].elementwise + (parts["q_k_norms"].elementwise if spec.qk_norm else 0)
         assert normed == sum(steps[kind] * walk.elements[f"norms {kind}"] for kind in ("layernorm", "rmsnorm"))
         if spec.d_ff is not None:
@@ -159,6 +168,14 @@ class TestParameters:
     def test_another_formula_would_be_seen(self) -> None:
         with pytest.raises(AssertionError):
             self.agree(replace(SPEC, n_kv_heads=6), Walk(SPEC, 2).weights)
+
+    @pytest.mark.parametrize(
+        "name", ["sandwich", "biases of q, k and v", "biases of the norms", "q and k normed over all"]
+    )
+    def test_the_plain_block_s_would_be_seen(self, name: str) -> None:
+        plain = replace(SPECS[name], norm_position="pre", bias=True, qk_norm_over="head")
+        with pytest.raises(AssertionError):
+            self.agree(plain, Walk(SPECS[name], 2).weights)
 
 
 class TestByHand:
@@ -299,6 +316,30 @@ class TestCrossover:
     def test_a_block_without_a_feed_forward_has_no_rest_but_the_projections(self) -> None:
         over = crossover(replace(classic(64), d_ff=None))
         assert over.core_over_rest == over.core_over_projections == 128
+
+    @pytest.mark.parametrize("causal", [False, True])
+    @pytest.mark.parametrize("windows", [(None, 10), (5, None, 40), (31, 70), (3, 20), (64, 65)])
+    def test_of_layers_with_windows_of_their_own(self, windows: tuple[int | None, ...], causal: bool) -> None:
+        """Where the counts, added up, say so: up to the diagonal's token, which `crossover` leaves out, too."""
+        shapes = [classic(16, causal=causal, window=window) for window in windows]
+        found = stack_crossover(shapes)
+        for at, names in (
+            (found.core_over_projections, PROJECTIONS),
+            (found.core_over_rest, (*PROJECTIONS, "feed_forward")),
+        ):
+            tried = least(
+                lambda n, names=names: sum(counted(s, n, CORE) - counted(s, n, names) for s in shapes) >= 0,  # type: ignore[misc]
+                500 + (at or 1500),
+            )
+            assert at is tried is None or (at or 0) - (tried or 0) in ((0, 1) if causal else (0,))
+        assert stack_crossover(shapes[:1] * 3) == crossover(shapes[0])
+
+    def test_of_mixed_layers_is_neither_layer_s_own(self) -> None:
+        wide, narrow = classic(16), classic(16, window=10)
+        assert crossover(narrow).core_over_rest is None
+        over = stack_crossover([wide, narrow]).core_over_rest
+        assert over is not None
+        assert over > (crossover(wide).core_over_rest or 0)
 
     def test_one_and_a_half_times_would_be_seen(self) -> None:
         assert crossover(replace(classic(64), d_k=24)) != crossover(classic(64))

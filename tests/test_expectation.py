@@ -64,8 +64,20 @@ BLOCKS = {
     "pre, layernorm": replace(SPEC, norm_position="pre"),
     "pre, rmsnorm": replace(SPEC, norm_position="pre", norm="rmsnorm"),
     "pre, an eps that matters": replace(SPEC, norm_position="pre", norm_eps=0.5),
+    "sandwich": replace(SPEC, norm_position="sandwich"),
     "without biases": replace(SPEC, bias=False),
+    "biases of q, k and v": replace(SPEC, bias=("qkv",)),
     "unscaled": replace(SPEC, scale=1.0),
+}
+
+
+#: Where the norms stand, and what the feed-forward reads.
+FORMS: dict[str, BlockSpec] = {
+    "post": SPEC,
+    "pre": replace(SPEC, norm_position="pre"),
+    "parallel": replace(SPEC, norm_position="pre", parallel=True),
+    "sandwich": replace(SPEC, norm_position="sandwich"),
+    "output": replace(SPEC, norm_position="output"),
 }
 
 
@@ -134,7 +146,7 @@ class TestOfARun:
         bench: Any = SimpleNamespace(
             config=SimpleNamespace(block=spec),
             random_input=True,
-            stack=SimpleNamespace(weights=[weights_of(spec)] * 2),
+            stack=SimpleNamespace(specs=[spec] * 2, weights=[weights_of(spec)] * 2),
         )
         trace: Any = SimpleNamespace(layers=[layer, layer])
         assert expectation_of(bench, 0, trace.layers[0], 0).kind == kind
@@ -214,15 +226,32 @@ class TestChecksOfWrongRuns:
 
         assert broken(corrupt) == {"score_variance_identity"}
 
-    @pytest.mark.parametrize("norm_position", ["post", "pre"])
+    @pytest.mark.parametrize("form", FORMS)
     @pytest.mark.parametrize("step", ["t1", "t2", "t3", "t4", "t5", "output"])
-    def test_a_step_that_is_not_its_equation(self, step: str, norm_position: Any) -> None:
+    def test_a_step_that_is_not_its_equation(self, step: str, form: str) -> None:
         def corrupt(layer: LayerTrace) -> LayerTrace:
-            array = getattr(layer, step)
+            array = layer.t4 if form == "output" and step == "t3" else getattr(layer, step)
             largest = tuple(int(i) for i in np.unravel_index(np.abs(array).argmax(), array.shape))
             return layer._replace(**{step: changed(array, largest, 1.001)})
 
-        assert broken(corrupt, replace(SPEC, norm_position=norm_position)) == {"steps_equal_equations"}
+        if form != "output" or step != "t3":  # which has none
+            assert broken(corrupt, FORMS[form]) == {"steps_equal_equations"}
+
+    @pytest.mark.parametrize(("form", "other"), [("pre", "parallel"), ("parallel", "pre")])
+    def test_a_feed_forward_that_reads_another_sum(self, form: str, other: str) -> None:
+        layer = trace_block(FORMS[other], weights_of(FORMS[other]), x_of(0))
+        assert {name for name, check in all_checks(FORMS[form], layer).items() if not check.holds} == {
+            "steps_equal_equations"
+        }
+        assert all(check.holds for check in all_checks(FORMS[other], layer).values())
+
+    @pytest.mark.parametrize("name", ["ln1_post.w", "ln2_post.w", "ln1_post.b"])
+    @pytest.mark.parametrize("form", ["sandwich", "output"])
+    def test_another_norm_after_a_part(self, form: str, name: str) -> None:
+        spec, weights = FORMS[form], weights_of(FORMS[form])
+        layer = trace_block(spec, weights | {name: weights[name] * np.float32(1.001)}, x_of(0))
+        assert not equations_check([(spec, weights, layer)]).holds
+        assert equations_check([(spec, weights, trace_block(spec, weights, x_of(0)))]).holds
 
     def test_attention_over_keys_that_are_hidden(self) -> None:
         spec = replace(SPEC, causal=True)
@@ -237,16 +266,19 @@ class TestChecksOfHardRuns:
     """Where rounding, underflow or cancellation take most of a number, no right run is called wrong."""
 
     @pytest.mark.parametrize("size", [1e-45, 1e-30, 1e-12, 1e12])
-    def test_of_any_size(self, size: float) -> None:
-        layer = trace_block(SPEC, weights_of(SPEC), x_of(0) * np.float32(size))
-        assert all(check.holds for check in all_checks(SPEC, layer).values())
+    @pytest.mark.parametrize("form", FORMS)
+    def test_of_any_size(self, size: float, form: str) -> None:
+        layer = trace_block(FORMS[form], weights_of(FORMS[form]), x_of(0) * np.float32(size))
+        assert all(check.holds for check in all_checks(FORMS[form], layer).values())
 
-    def test_of_tokens_that_are_all_alike(self) -> None:
-        layer = trace_block(SPEC, weights_of(SPEC), np.repeat(x_of(0, 1), 5, axis=0))
-        assert all(check.holds for check in all_checks(SPEC, layer).values())
+    @pytest.mark.parametrize("form", FORMS)
+    def test_of_tokens_that_are_all_alike(self, form: str) -> None:
+        layer = trace_block(FORMS[form], weights_of(FORMS[form]), np.repeat(x_of(0, 1), 5, axis=0))
+        assert all(check.holds for check in all_checks(FORMS[form], layer).values())
 
-    def test_of_tokens_that_cancel(self) -> None:
-        spec = replace(SPEC, bias=False, scale=1e-9)
+    @pytest.mark.parametrize("form", FORMS)
+    def test_of_tokens_that_cancel(self, form: str) -> None:
+        spec = replace(FORMS[form], bias=False, scale=1e-9)
         layer = trace_block(spec, weights_of(spec), np.vstack([x_of(0), -x_of(0)]))
         assert all(check.holds for check in all_checks(spec, layer).values())
 

@@ -13,7 +13,7 @@ from attnlab.errors import MemoryRefused
 from attnlab.experiments.run import run
 from attnlab.experiments.run_qkv import run_qkv
 from attnlab.experiments.run_record import Selection
-from attnlab.files.config import Config, load_config
+from attnlab.files.config import Config, PerLayer, load_config
 from attnlab.files.embeddings import QKV
 from attnlab.files.kernels import Kernel, KernelWish, Need, choose_kernel
 from attnlab.files.stacks import LEAST_WORKING, UNBOUNDED, load_bench, run_bytes, streamed_bytes
@@ -154,12 +154,19 @@ DENSE: list[tuple[dict[str, object], int, int, str]] = [
     ({"d_model": 64, "n_heads": 4, "position": "alibi"}, 2, 800, "float64"),
     ({"d_model": 64, "n_heads": 4, "softcap": 5.0}, 2, 800, "float32"),
     ({"d_model": 64, "n_heads": 4, "window": 30, "qk_norm": "rmsnorm"}, 2, 800, "float32"),
+    ({"d_model": 512, "n_heads": 4, "d_ff": 1024, "norm_position": "sandwich"}, 2, 300, "float32"),
+    ({"d_model": 512, "n_heads": 4, "norm_position": "output", "activation": "swiglu"}, 2, 300, "float32"),
+    ({"d_model": 256, "n_heads": 4, "norm_position": "pre", "parallel": True, "bias": ["qkv"]}, 2, 300, "float64"),
+    ({"d_model": 64, "n_heads": 4, "qk_norm": "layernorm", "qk_norm_over": "all"}, 2, 800, "float32"),
 ]
 STREAMED: list[tuple[dict[str, object], int, int]] = [
     ({"d_model": 64, "n_heads": 1, "d_ff": None, "output_projection": False}, 1, 6000),
     ({"d_model": 256, "n_heads": 4, "d_ff": 512}, 2, 2500),
     ({"d_model": 64, "n_heads": 2, "d_ff": None, "window": 50}, 2, 9000),
     ({"d_model": 64, "n_heads": 2, "d_ff": None, "position": "alibi"}, 1, 3000),
+    ({"d_model": 256, "n_heads": 4, "d_ff": 512, "norm_position": "sandwich"}, 2, 2500),
+    ({"d_model": 256, "n_heads": 4, "d_ff": 512, "norm_position": "output"}, 2, 2500),
+    ({"d_model": 256, "n_heads": 4, "d_ff": 512, "qk_norm": "layernorm", "qk_norm_over": "all"}, 2, 2500),
 ]
 
 
@@ -202,6 +209,17 @@ class TestPrediction:
         assert agrees(predicted, measured, STREAMED_WITHIN)
         assert not agrees(int(1.2 * predicted), measured, STREAMED_WITHIN)
         assert not agrees(int(0.8 * predicted), measured, STREAMED_WITHIN)
+
+    def test_of_layers_with_windows_of_their_own(self) -> None:
+        """Half of them hide keys: 3 matrices and their mask instead of 2."""
+        whole = config_of({"d_model": 32, "n_heads": 2}, 4, 700)
+        mixed = replace(whole, per_layer=PerLayer(window=(None, 5, None, 5)))
+        measured = peak(lambda: run(load_bench(mixed, max_bytes=UNBOUNDED), Selection()))
+        assert agrees(run_bytes(mixed, 700), measured, DENSE_WITHIN)
+        assert not agrees(run_bytes(whole, 700), measured, DENSE_WITHIN)
+        assert not agrees(
+            run_bytes(replace(mixed, block=replace(mixed.block, causal=True)), 700), measured, DENSE_WITHIN
+        )
 
     def test_of_a_long_input_is_far_from_its_matrices(self) -> None:
         config = load_config("vaswani-base")

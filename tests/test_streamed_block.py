@@ -66,7 +66,7 @@ class TestEveryConfiguration:
         assert list(streamed.sums) == list(streamed.sampled) == ["X", *trace.steps]
 
 
-@pytest.mark.parametrize("name", ["post", "pre", "grouped", "alibi", "rotary", "swiglu", "no output projection"])
+@pytest.mark.parametrize("name", ["post", "pre", "grouped", "alibi", "rotary", "swiglu", "sandwich", "olmo2's"])
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32])
 def test_narrow_dtypes_round_where_the_dense_block_rounds(name: str, dtype: Any) -> None:
     spec, weights, x = case(VARIANTS[name])

@@ -65,6 +65,28 @@ class TestWeightShapes:
             "mlp.W_out": (17, 13),
         }
 
+    @pytest.mark.parametrize(
+        ("changes", "extra"),
+        [
+            ({"norm_position": "sandwich"}, {"ln1_post.w": (13,), "ln2_post.w": (13,)}),
+            ({"norm_position": "output"}, {"ln1_post.w": (13,), "ln2_post.w": (13,), "ln1.w": None, "ln2.w": None}),
+            ({"parallel": True, "norm_position": "pre"}, {}),
+            ({"bias": ("qkv",)}, {"attn.b_Q": (2, 5), "attn.b_K": (1, 5), "attn.b_V": (1, 3)}),
+            ({"bias": ("output",)}, {"attn.b_O": (13,)}),
+            ({"bias": ("mlp",)}, {"mlp.b_in": (17,), "mlp.b_out": (13,)}),
+            ({"bias": ("norm",)}, {"ln1.b": (13,), "ln2.b": (13,)}),
+            (
+                {"qk_norm": "layernorm", "qk_norm_over": "all", "bias": ("norm",)},
+                {"attn.q_norm.w": (10,), "attn.k_norm.w": (5,), "attn.q_norm.b": (10,), "attn.k_norm.b": (5,),
+                 "ln1.b": (13,), "ln2.b": (13,)},
+            ),
+        ],
+    )  # fmt: skip
+    def test_of_each_form(self, changes: dict[str, Any], extra: dict[str, tuple[int, ...] | None]) -> None:
+        plain = dataclasses.replace(BASE, n_kv_heads=1, bias=False)
+        expected = {name: shape for name, shape in (weight_shapes(plain) | extra).items() if shape is not None}
+        assert weight_shapes(dataclasses.replace(plain, **changes)) == expected
+
     def test_of_the_textbooks_single_head(self) -> None:
         spec = dataclasses.replace(BASE, d_v=13, d_ff=None, output_projection=False, bias=False)
         assert list(weight_shapes(spec)) == ["attn.W_Q", "attn.W_K", "attn.W_V", "ln1.w"]

@@ -1,5 +1,6 @@
 """Which configuration a command line means: CONFIG, and what --embeddings, --n and --seed change in it."""
 
+import os.path
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,20 @@ from attnlab.errors import UsageError
 from attnlab.files.config import Config, Input, load_config, with_seed
 from attnlab.files.embeddings import read_embeddings
 from attnlab.files.presets import DEFAULT, preset_names, preset_path, preset_summary
+
+
+def config_or_checkpoint(source: str) -> Config:
+    """The configuration of that name or in that file; of a checkpoint's folder, the blocks that it describes."""
+    if not is_checkpoint(source):
+        return load_config(source)
+    from attnlab.models.checkpoint import config_of  # here: most command lines name none
+
+    return config_of(source)
+
+
+def is_checkpoint(source: str | None) -> bool:
+    """Whether a name on the command line is a checkpoint's: a folder, where no preset has the name."""
+    return source is not None and source not in preset_names() and os.path.isdir(source)
 
 
 def choose_config(

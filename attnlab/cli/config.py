@@ -14,7 +14,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Source = Annotated[str, typer.Argument(help="a preset's name or a YAML file", metavar="CONFIG")]
+Source = Annotated[str, typer.Argument(help="a preset's name, a YAML file or a checkpoint's folder", metavar="CONFIG")]
 
 
 def examples(*lines: str) -> str:
@@ -53,14 +53,19 @@ def list_presets(json: options.JsonOnly = False, debug: options.Debug = False) -
     epilog=examples("show vaswani-base", "show sentence --json"),
 )
 def show(config: Source, json: options.JsonOnly = False, debug: options.Debug = False) -> None:
-    """A configuration with every default filled in, as YAML that can be run."""
-    from attnlab.files.config import config_document, config_yaml, load_config
+    """A configuration with every default filled in, as YAML that can be run.
 
-    loaded = load_config(config)
+    Of a checkpoint: the shape of its blocks, which draw weights of their own.
+    """
+    from attnlab.cli.choices import config_or_checkpoint, is_checkpoint
+    from attnlab.files.config import config_document, config_yaml
+
+    loaded = config_or_checkpoint(config)
     if json:
         print_document(begin_document("config-show", None, config_document(loaded)))
-    else:
-        print_bytes(config_yaml(loaded).encode())
+        return
+    beginning = f"# The blocks of {loaded.name}, with weights of their own: not the checkpoint's.\n"
+    print_bytes((beginning * is_checkpoint(config) + config_yaml(loaded)).encode())
 
 
 @app.command(
@@ -70,12 +75,19 @@ def show(config: Source, json: options.JsonOnly = False, debug: options.Debug = 
     epilog=examples("check vaswani-base", "check sentence --json"),
 )
 def check(config: Source, json: options.JsonOnly = False, debug: options.Debug = False) -> None:
-    """Whether a configuration is right, and whether its files are there and fit; every mistake with its place."""
+    """Whether a configuration is right, and whether its files are there and fit; every mistake with its place.
+
+    Of a checkpoint: whether every tensor is there, of the shape that its config.json says.
+    """
+    from attnlab.cli.choices import is_checkpoint
     from attnlab.files.config import config_document, load_config
     from attnlab.files.opening import shown
     from attnlab.files.stacks import load_bench
     from attnlab.maths.weights import parameter_count
 
+    if is_checkpoint(config):
+        check_checkpoint(config, json=json)
+        return
     loaded = load_config(config)
     bench = load_bench(loaded, max_bytes=options.memory_budget(None))
     parameters = loaded.layers * parameter_count(loaded.block)
@@ -85,6 +97,21 @@ def check(config: Source, json: options.JsonOnly = False, debug: options.Debug =
         return
     layers = "1 layer" if loaded.layers == 1 else f"{loaded.layers} layers"
     print_line(f"{shown(config)}: right: {layers}, {parameters:,} parameters, {len(bench.x):,} tokens")
+
+
+def check_checkpoint(folder: str, *, json: bool) -> None:
+    """Whether a checkpoint's tensors are there and go with its config.json."""
+    from attnlab.files.config import config_document
+    from attnlab.files.opening import shown
+    from attnlab.models.checkpoint import load_checkpoint
+
+    model = load_checkpoint(folder)
+    if json:
+        beginning = begin_document("config-check", None, config_document(model.config))
+        print_document({**beginning, "family": model.family, "parameters": model.parameters})
+        return
+    layers = "1 layer" if model.config.layers == 1 else f"{model.config.layers} layers"
+    print_line(f"{shown(folder)}: right: {model.family}, {layers}, {model.parameters:,} parameters")
 
 
 @app.command(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnlab.cli import options
+from attnlab.cli.choices import config_or_checkpoint
 from attnlab.cli.failures import about
 from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
 from attnlab.cli.progress import progress
@@ -47,16 +48,15 @@ def cost(
 ) -> None:
     """Count FLOPs, bytes and parameters part by part, by formula, and say where N² takes over.
 
-    Without CONFIG: vaswani-base. Nothing is read but the configuration, and nothing is run unless --against measured.
+    Without CONFIG: vaswani-base. CONFIG may also be a checkpoint's folder. Nothing is read but the
+    configuration (of a checkpoint config.json), and nothing is run unless --against measured.
     """
-    from attnlab.files.config import load_config
-
     wishes = Wishes(command="cost", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out))
     try:
         options.check_seed(seed)
         if against not in (None, "measured"):
             raise UsageError(f"--against {against!r}; expected measured")
-        chosen = load_config(PAPER if config is None else config)
+        chosen = config_or_checkpoint(PAPER if config is None else config)
         answer(
             chosen, settings_of(chosen, n, convention, causal, against, seed, options.memory_budget(max_memory)), wishes
         )
@@ -74,6 +74,7 @@ def settings_of(
         name=config.name,
         block=config.block,
         layers=config.layers,
+        windows=config.per_layer.window,
         n=n,
         dtype=config.dtype,
         count=options.one_of("--convention", convention, COUNTS),

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attnlab.cli import options
-from attnlab.cli.choices import choose_config, seed_of, summary_of
+from attnlab.cli import options, texts
+from attnlab.cli.choices import choose_config, is_checkpoint, seed_of, summary_of
 from attnlab.cli.failures import about
 from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
-from attnlab.cli.progress import progress
+from attnlab.cli.progress import Progress, progress
 from attnlab.errors import AttnlabError, UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from attnlab.files.config import Config
     from attnlab.files.kernels import KernelWish
     from attnlab.files.runs import RunDirectory
+    from attnlab.files.stacks import Bench
 
 EPILOG = """\b
 Examples:
@@ -51,6 +52,10 @@ def run(
     embeddings: options.Embeddings = None,
     tokens: options.Tokens = None,
     qkv: Qkv = None,
+    text: texts.TextOption = None,
+    text_file: texts.TextFile = None,
+    ids: texts.Ids = None,
+    truncate: texts.Truncate = False,
     n: N = None,
     head: options.Head = None,
     layers: Layers = None,
@@ -69,6 +74,7 @@ def run(
     """Run a block on embeddings: who attends to whom, its scores beside what they should be, its steps, its checks.
 
     Without CONFIG: a real sentence through one head of a real model; with --embeddings alone, one identity head.
+    CONFIG may also be a checkpoint's folder, which runs on a text.
     """
     wishes = Wishes(command="run", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out))
     try:
@@ -80,9 +86,15 @@ def run(
             arrays=arrays,
         )
         selection = make_selection(head, layers, heads)
+        given = texts.Given(text=text, file=text_file, ids=ids, truncate=truncate)
+        others: dict[str, object] = {"--embeddings": embeddings, "--tokens": tokens, "--n": n, "--seed": seed}
+        if config is not None and qkv is None and is_checkpoint(config):
+            texts.refuse_for_checkpoint(config, given, others)
+            run_checkpoint(config, given, selection, wishes, way)
+            return
+        texts.refuse_without_checkpoint(given)
         if qkv is not None:
-            others = {"CONFIG": config, "--embeddings": embeddings, "--tokens": tokens, "--n": n, "--seed": seed}
-            options.refuse_beside("--qkv, whose arrays are the whole input", others)
+            options.refuse_beside("--qkv, whose arrays are the whole input", {"CONFIG": config, **others})
             run_arrays(Path(qkv), selection, wishes, way)
             return
         chosen = choose_config(config, options.as_path(embeddings), options.as_path(tokens), n, seed, way.budget)
@@ -128,23 +140,50 @@ def make_selection(head: str | None, layers: str | None, heads: str | None) -> "
 
 def run_block(config: "Config", selection: "Selection", wishes: Wishes, way: Way) -> None:
     """Run a configuration's block, and answer."""
-    from attnlab.experiments.run import run as experiment
-    from attnlab.experiments.run import run_steps
     from attnlab.files.config import config_document
     from attnlab.files.stacks import load_bench
-    from attnlab.maths.threads import threads_for
 
-    seed = seed_of(config)
-    document = config_document(config)
     with progress("running", config.layers, visible=not wishes.quiet) as bar:
         bench = load_bench(config, max_bytes=way.budget, kernel=way.kernel, advance=bar.advance)
-        bar.total += run_steps(bench, selection, asymmetry=way.asymmetry)
-        with run_directory(wishes, document, seed, bench.sha256) as directory:
-            with threads_for(config.block.largest_product(len(bench.x))):
-                record = experiment(bench, selection, asymmetry=way.asymmetry, advance=bar.advance)
-            bar.clear()
-            beginning = begin_document("run", seed, document)
-            answer(record, wishes, directory, beginning, arrays=way.arrays, summary=summary_of(config))
+        beginning = begin_document("run", seed_of(config), config_document(config))
+        run_bench(bench, selection, wishes, way, bar, beginning, summary=summary_of(config))
+
+
+def run_checkpoint(folder: str, given: texts.Given, selection: "Selection", wishes: Wishes, way: Way) -> None:
+    """Run a checkpoint's blocks on a text, and answer."""
+    from attnlab.models.checkpoint import load_checkpoint
+
+    model = load_checkpoint(folder)
+    text, whole = texts.given_tokens(model, given, way.budget, sentence=True)
+    cut = f"The first {len(text.ids):,} of the text's {whole:,} tokens." if whole > len(text.ids) else ""
+    with progress("running", 0, visible=not wishes.quiet) as bar:
+        bench = model.bench(text, kernel=way.kernel, max_bytes=way.budget)
+        run_bench(
+            bench, selection, wishes, way, bar, begin_document("run", None, model.document(text, whole)), summary=cut
+        )
+
+
+def run_bench(
+    bench: "Bench",
+    selection: "Selection",
+    wishes: Wishes,
+    way: Way,
+    bar: Progress,
+    beginning: Mapping[str, Any],
+    *,
+    summary: str,
+) -> None:
+    """Run a stack on its embeddings, and answer."""
+    from attnlab.experiments.run import run as experiment
+    from attnlab.experiments.run import run_steps
+    from attnlab.maths.threads import threads_for
+
+    bar.total += run_steps(bench, selection, asymmetry=way.asymmetry)
+    with run_directory(wishes, beginning["config"], beginning["seed"], bench.sha256) as directory:
+        with threads_for(bench.config.block.largest_product(len(bench.x))):
+            record = experiment(bench, selection, asymmetry=way.asymmetry, advance=bar.advance)
+        bar.clear()
+        answer(record, wishes, directory, beginning, arrays=way.arrays, summary=summary)
     exit_by_checks(record)
 
 

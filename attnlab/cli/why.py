@@ -1,16 +1,16 @@
 """`attnlab why`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attnlab.cli import options
+from attnlab.cli import options, texts
 from attnlab.cli.failures import about
 from attnlab.cli.output import begin_document, print_document, print_report
 from attnlab.errors import AttnlabError, UsageError
 
 if TYPE_CHECKING:
-    from attnlab.files.config import Config
+    from attnlab.files.stacks import Bench
 
 EPILOG = """\b
 Examples:
@@ -20,7 +20,8 @@ Examples:
 Words = Annotated[
     list[str],
     typer.Argument(
-        help="a preset or file if not the default one, then two tokens: texts or numbers", metavar="[CONFIG] QUERY KEY"
+        help="a preset, file or checkpoint if not the default one, then two tokens: texts or numbers",
+        metavar="[CONFIG] QUERY KEY",
     ),
 ]
 
@@ -30,14 +31,19 @@ def why(
     head: options.Head = None,
     embeddings: options.Embeddings = None,
     tokens: options.Tokens = None,
+    text: texts.TextOption = None,
+    text_file: texts.TextFile = None,
+    ids: texts.Ids = None,
+    truncate: texts.Truncate = False,
     seed: options.Seed = None,
     json: options.JsonOnly = False,
     max_memory: options.MaxMemory = None,
     debug: options.Debug = False,
 ) -> None:
-    """Work one attention weight out by hand: q, k, q·k, ÷√d_k, e^…, the row's sum, the weight."""
-    from attnlab.cli.choices import choose_config, seed_of
+    """Work one attention weight out by hand: q, k, q·k, ÷√d_k, e^…, the row's sum, the weight.
 
+    CONFIG may also be a checkpoint's folder, which runs on a text.
+    """
     try:
         options.check_seed(seed)
         if not 2 <= len(words) <= 3:
@@ -45,27 +51,55 @@ def why(
                 f"{' '.join(words)}; expected [CONFIG] QUERY KEY: two tokens, after a configuration or not"
             )
         *named, query, key = words
-        budget = options.memory_budget(max_memory)
         source = named[0] if named else None
-        config = choose_config(source, options.as_path(embeddings), options.as_path(tokens), None, seed, budget)
-        layer, index = options.head_place(head) or (0, 0)
-        work_out(config, query, key, layer, index, budget, seed_of(config), json=json)
+        place = options.head_place(head) or (0, 0)
+        given = texts.Given(text=text, file=text_file, ids=ids, truncate=truncate)
+        others: dict[str, object] = {"--embeddings": embeddings, "--tokens": tokens, "--seed": seed}
+        bench, beginning, summary = asked(source, given, others, options.memory_budget(max_memory))
+        work_out(bench, query, key, place, beginning, summary, json=json)
     except AttnlabError as error:
         raise about("why", error) from error
 
 
-def work_out(
-    config: "Config", query: str, key: str, layer: int, head: int, budget: int, seed: int | None, *, json: bool
-) -> None:
-    """Run the stack, derive the weight, print it."""
-    from attnlab.cli.choices import summary_of
-    from attnlab.experiments.why import why as experiment
-    from attnlab.experiments.why_report import document, report
+def asked(
+    source: str | None, given: texts.Given, others: dict[str, Any], budget: int
+) -> "tuple[Bench, dict[str, object], str]":
+    """The stack and its input, the beginning of the JSON document, and the configuration in a sentence."""
+    from attnlab.cli.choices import choose_config, is_checkpoint, seed_of, summary_of
     from attnlab.files.config import config_document
     from attnlab.files.stacks import load_bench
 
-    record = experiment(load_bench(config, max_bytes=budget), query, key, layer=layer, head=head)
+    if source is not None and is_checkpoint(source):
+        from attnlab.models.checkpoint import load_checkpoint
+
+        texts.refuse_for_checkpoint(source, given, others)
+        model = load_checkpoint(source)
+        text, whole = texts.given_tokens(model, given, budget, sentence=True)
+        return model.bench(text, max_bytes=budget), begin_document("why", None, model.document(text, whole)), ""
+    texts.refuse_without_checkpoint(given)
+    embeddings, tokens = options.as_path(others["--embeddings"]), options.as_path(others["--tokens"])
+    config = choose_config(source, embeddings, tokens, None, others["--seed"], budget)
+    beginning = begin_document("why", seed_of(config), config_document(config))
+    return load_bench(config, max_bytes=budget), beginning, summary_of(config)
+
+
+def work_out(
+    bench: "Bench",
+    query: str,
+    key: str,
+    place: tuple[int, int],
+    beginning: dict[str, object],
+    summary: str,
+    *,
+    json: bool,
+) -> None:
+    """Run the stack, derive the weight of the layer and head, print it."""
+    from attnlab.experiments.why import why as experiment
+    from attnlab.experiments.why_report import document, report
+
+    layer, head = place
+    record = experiment(bench, query, key, layer=layer, head=head)
     if json:
-        print_document({**begin_document("why", seed, config_document(config)), **document(record)})
+        print_document({**beginning, **document(record)})
     else:
-        print_report(report(record, summary=summary_of(config)))
+        print_report(report(record, summary=summary))

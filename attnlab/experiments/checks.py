@@ -10,6 +10,7 @@ import numpy as np
 from attnlab.maths.architecture import BlockSpec
 from attnlab.maths.attention import AttentionSteps
 from attnlab.maths.block import LayerTrace, block_norm, feed_forward, join_heads
+from attnlab.maths.norms import moments
 from attnlab.maths.precision import Array
 from attnlab.maths.statistics import HeadStatistics
 from attnlab.maths.weights import BlockWeights
@@ -54,13 +55,15 @@ def least_of(weights: Array) -> Array:
     return np.fmin.reduce(weights, axis=None) if weights.size else np.array(np.nan)
 
 
-def identity_check(layers: Sequence[tuple[Array, Array, Array]], scale: float) -> Check:
+def identity_check(layers: Sequence[tuple[Array, Array, Array]], scale: float | Sequence[float]) -> Check:
     """The variance of all scores equals what the moments of these very q and k give: an identity, not a prediction.
 
     Args:
         layers: per head q (n, d), k (m, d), and their scores (n, m), none of them hidden.
+        scale: of all, or of each.
     """
-    errors = [identity_error(q, k, scores, scale) for q, k, scores in layers]
+    scales = [scale] * len(layers) if isinstance(scale, int | float) else scale
+    errors = [identity_error(*head, own) for head, own in zip(layers, scales, strict=True)]
     finite = [(apart, bound) for apart, bound in errors if not math.isnan(apart)] or [(math.nan, 0.0)]
     telling = [(apart, bound) for apart, bound in finite if apart > bound or bound < 1]
     value, bound = max(telling or finite, key=lambda pair: pair[0] / pair[1] if pair[1] else pair[0])
@@ -158,52 +161,79 @@ def step_errors(spec: BlockSpec, weights: BlockWeights, tokens: Tokens) -> list[
     dtype = tokens.steps["H"].dtype
     least = float(np.finfo(dtype).tiny) if dtype.kind == "f" else 2.0**-126
     wide = widened(weights)
-    for name, expected in step_equations(spec, wide, tokens).items():
-        sizes = (least, rounded_at(wide, name, tokens), float(np.abs(expected[np.isfinite(expected)]).max(initial=0)))
-        difference = largest([differences(tokens.steps[name], expected)])
-        errors.append(np.array(difference / max(filter(math.isfinite, sizes))))
+    made = parts_made(spec, wide, tokens)
+    for name, expected in step_equations(spec, wide, tokens, made).items():
+        rounded_at = sizes_rounded(spec, wide, tokens, name, made)
+        rounded_at = np.where(np.isfinite(rounded_at), rounded_at, 0)
+        largest_number = float(np.abs(expected[np.isfinite(expected)]).max(initial=0))
+        size = np.maximum(rounded_at, max(least, largest_number))
+        errors.append(np.array(largest([differences(tokens.steps[name], expected, size)])))
     return errors
 
 
-def differences(step: Array, expected: Array) -> Array:
-    """abs(step − expected) where either is finite in the step's dtype, in one row."""
+def differences(step: Array, expected: Array, size: Array | float = 1.0) -> Array:
+    """abs(step − expected) as a share of the size, where either is finite in the step's dtype, in one row."""
     finite = np.isfinite(step.astype(np.float64))
     expected_finite = np.isfinite(expected.astype(step.dtype).astype(np.float64))
     difference = np.where(finite & expected_finite, np.abs(step.astype(np.float64) - expected), np.inf)
+    difference /= size
     return difference[finite | expected_finite]
 
 
-def rounded_at(weights: BlockWeights, name: str, tokens: Tokens) -> float:
+def sizes_rounded(
+    spec: BlockSpec, weights: BlockWeights, tokens: Tokens, name: str, made: Mapping[str, Array]
+) -> Array:
     """How large the numbers are whose rounding a step inherits: in T1 and T4 the products' before anything cancels.
 
-    Opposite signs or a gelu may leave next to nothing of a number, but not of its rounding.
+    Opposite signs or a gelu may leave next to nothing of a number, but not of its rounding; a norm that follows makes
+    both larger or smaller alike, each token's by its own deviation: (tokens, 1), or () where all share one.
     """
     if name == "T1":
-        longest, first, last = tokens.longest, "attn.W_V", "attn.W_O"
+        longest, first, last, norm = tokens.longest, "attn.W_V", "attn.W_O", "ln1_post"
     elif name == "T4":
-        t3 = tokens.steps["T3"]
-        longest = max_norm(t3[np.isfinite(t3.astype(np.float64)).all(axis=-1)])
-        first, last = "mlp.W_in", "mlp.W_out"
+        read = tokens.steps["T3" if "T3" in tokens.steps else "T2"]
+        longest = max_norm(read[np.isfinite(read.astype(np.float64)).all(axis=-1)])
+        first, last, norm = "mlp.W_in", "mlp.W_out", "ln2_post"
     else:
-        return 0.0
+        return np.array(0.0)
     columns = float(np.linalg.norm(weights[first], axis=-2).max())
-    return longest * columns * (float(np.abs(weights[last]).max()) if last in weights else 1.0)
+    size = np.array(longest * columns * (float(np.abs(weights[last]).max()) if last in weights else 1.0))
+    if not spec.norms_outputs:
+        return size
+    by = moments(spec.norm, made[name], eps=spec.norm_eps)
+    return size * float(np.abs(weights[f"{norm}.w"]).max()) / by.deviation
 
 
-def step_equations(spec: BlockSpec, weights: BlockWeights, tokens: Tokens) -> dict[str, Array]:
-    """The right-hand sides of T1 … H in float64. T1 is put together the other way round: (P X) W_V, not P (X W_V)."""
+def parts_made(spec: BlockSpec, weights: BlockWeights, tokens: Tokens) -> dict[str, Array]:
+    """What attention and feed-forward make in float64, T1 and T4 before any norm of them.
+
+    T1 is put together the other way round: (P X) W_V, not P (X W_V).
+    """
+    made = {"T1": join_heads(spec, weights, tokens.heads)}
+    if "T4" in tokens.steps:
+        read = tokens.steps["T3" if "T3" in tokens.steps else "T2"]
+        made["T4"] = feed_forward(spec, weights, read.astype(np.float64))
+    return made
+
+
+def step_equations(
+    spec: BlockSpec, weights: BlockWeights, tokens: Tokens, made: Mapping[str, Array]
+) -> dict[str, Array]:
+    """The right-hand sides of T1 … H in float64, of the steps before them and of what the parts made."""
     have = {name: step.astype(np.float64) for name, step in tokens.steps.items()}
     post = spec.norm_position == "post"
-    sides = {"T1": join_heads(spec, weights, tokens.heads), "T2": have["X"] + have["T1"]}
-    if "T3" in have:
-        sides["T3"] = block_norm(spec, weights, "ln1" if post else "ln2", have["T2"])
-    if "T4" in have:
-        sides["T4"] = feed_forward(spec, weights, have["T3"])
-        sides["T5"] = have["T3" if post else "T2"] + have["T4"]
-        sides["H"] = block_norm(spec, weights, "ln2", have["T5"]) if post else have["T5"]
-    else:
-        sides["H"] = have["T3" if post else "T2"]
-    return sides
+    sides = dict(made)
+    if spec.norm_position in ("sandwich", "output"):
+        sides = {name: block_norm(spec, weights, f"ln{1 if name == 'T1' else 2}_post", made[name]) for name in made}
+    sides["T2"] = have["X"] + have["T1"]
+    if post:
+        sides["T3"] = block_norm(spec, weights, "ln1", have["T2"])
+    elif "T3" in have:
+        sides["T3"] = block_norm(spec, weights, "ln2", have["X" if spec.parallel else "T2"])
+    if "T4" not in have:
+        return sides | {"H": have["T3" if post else "T2"]}
+    sides["T5"] = have["T3" if post else "T2"] + have["T4"]
+    return sides | {"H": block_norm(spec, weights, "ln2", have["T5"]) if post else have["T5"]}
 
 
 def gathered(spec: BlockSpec, weights: BlockWeights, layer: LayerTrace) -> Array:

@@ -1,7 +1,7 @@
 """`attnlab cost`: what a stack of blocks costs at N tokens by formula, part by part, and where N² takes over."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from attnlab.errors import UsageError
@@ -9,7 +9,8 @@ from attnlab.experiments.cost_measured import Measured, measure
 from attnlab.experiments.cost_measured import steps as measured_steps
 from attnlab.maths.architecture import BlockSpec, Rotary
 from attnlab.maths.positions import rotary_width
-from attnlab.theory.costs import BlockShape, Count, Crossover, Hidden, PartCost, crossover, part_costs
+from attnlab.theory.costs import BIASES, BlockShape, Count, Hidden, PartCost, part_costs
+from attnlab.theory.crossovers import Crossover, stack_crossover
 
 #: The conventions there are, and what may be said of hidden pairs.
 COUNTS: tuple[Count, ...] = get_args(Count)
@@ -26,8 +27,11 @@ class CostConfig:
 
     #: of the configuration
     name: str
+    #: the first layer's
     block: BlockSpec
     layers: int
+    #: each layer's, where they differ
+    windows: tuple[int | None, ...] | None = None
     #: tokens
     n: int
     dtype: str = "float32"
@@ -38,6 +42,12 @@ class CostConfig:
     seed: int = 0
     #: memory that a run may take
     max_bytes: int = 2**30
+
+    @property
+    def blocks(self) -> list[BlockSpec]:
+        """Every layer's."""
+        windows = (self.block.window,) * self.layers if self.windows is None else self.windows
+        return [replace(self.block, window=window) for window in windows]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +67,9 @@ class CostRecord:
     """All that was counted, and timed."""
 
     config: CostConfig
-    shape: BlockShape
-    #: of one layer
+    #: of each layer
+    shapes: Sequence[BlockShape]
+    #: of the first layer
     parts: Sequence[PartCost]
     #: of all layers
     rows: Sequence[CostRow]
@@ -91,7 +102,12 @@ class CostRecord:
     @property
     def hides(self) -> bool:
         """Whether some pairs are hidden, so that "half" and "full" differ."""
-        return self.shape.causal or self.shape.window is not None
+        return any(shape.causal or shape.window is not None for shape in self.shapes)
+
+    @property
+    def alike(self) -> bool:
+        """Whether all layers cost the same."""
+        return len(set(self.shapes)) == 1
 
 
 def check(config: CostConfig) -> None:
@@ -116,13 +132,13 @@ def run(config: CostConfig, *, advance: Callable[[], None] = lambda: None) -> Co
         UsageError: a setting that cannot be.
     """
     check(config)
-    shape = shape_of(config.block)
-    parts = part_costs(shape, config.n, hidden=config.hidden)
+    shapes = [shape_of(block) for block in config.blocks]
+    layers = [part_costs(shape, config.n, hidden=config.hidden) for shape in shapes]
     measured = None
     if config.measured:
         measured = measure(
             config.block,
-            counted=lambda n: part_costs(shape, n, hidden=config.hidden),
+            counted=lambda n: part_costs(shapes[0], n, hidden=config.hidden),
             n=config.n,
             dtype=config.dtype,
             seed=config.seed,
@@ -131,23 +147,24 @@ def run(config: CostConfig, *, advance: Callable[[], None] = lambda: None) -> Co
         )
     return CostRecord(
         config=config,
-        shape=shape,
-        parts=parts,
-        rows=[row_of(part, config) for part in parts],
-        crossover=crossover(shape, hidden=config.hidden),
+        shapes=shapes,
+        parts=layers[0],
+        rows=[row_of(of_layers, config) for of_layers in zip(*layers, strict=True)],
+        crossover=stack_crossover(shapes, hidden=config.hidden),
         measured=measured,
     )
 
 
-def row_of(part: PartCost, config: CostConfig) -> CostRow:
+def row_of(of_layers: Sequence[PartCost], config: CostConfig) -> CostRow:
     """One part's cost in all layers."""
-    times = 1 if part.once else config.layers
+    first = of_layers[0]
+    counted = of_layers[:1] if first.once else of_layers
     return CostRow(
-        part=part.part,
-        formula=part.formula(config.count),
-        flops=times * part.operations(config.count),
-        bytes=times * part.numbers * ITEMSIZE[config.dtype],
-        parameters=times * part.parameters,
+        part=first.part,
+        formula=first.formula(config.count),
+        flops=sum(part.operations(config.count) for part in counted),
+        bytes=sum(part.numbers for part in counted) * ITEMSIZE[config.dtype],
+        parameters=sum(part.parameters for part in counted),
     )
 
 
@@ -163,8 +180,10 @@ def shape_of(spec: BlockSpec) -> BlockShape:
         d_ff=spec.d_ff,
         gated=spec.gated,
         norm=spec.norm,
+        sandwich=spec.norm_position == "sandwich",
         qk_norm=spec.qk_norm,
-        bias=spec.bias,
+        qk_norm_over_all=spec.qk_norm_over == "all",
+        bias=tuple(part for part in BIASES if spec.has_bias(part)),
         output_projection=spec.output_projection,
         sinusoidal=position == "sinusoidal",
         alibi=position == "alibi",

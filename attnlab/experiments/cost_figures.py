@@ -31,8 +31,10 @@ FEWEST, BEYOND, MOST = 64, 8, 2**40
 def figures(record: CostRecord) -> list[Figure]:
     """Shares of the work and bytes against N; where a run was timed, how fast each piece went."""
     axis = lengths(record)
-    costs = [part_costs(record.shape, n, hidden=record.config.hidden) for n in axis]
-    drawn = Panels(title=title(record), panels=[work_series(record, axis, costs), byte_series(record, axis, costs)])
+    shapes = record.shapes[:1] if record.alike else record.shapes
+    costs = [[part for shape in shapes for part in part_costs(shape, n, hidden=record.config.hidden)] for n in axis]
+    of_one = [part_costs(shapes[0], n, hidden=record.config.hidden) for n in axis]
+    drawn = Panels(title=title(record), panels=[work_series(record, axis, costs), byte_series(record, axis, of_one)])
     found = [Figure(name="cost", drawable=drawn)]
     if record.measured is not None:
         found.append(Figure(name="speed", drawable=speed_series(record.measured)))

@@ -1,5 +1,6 @@
 """What a person sees of `attnlab cost`, and the same as JSON and CSV: views of a record."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -8,7 +9,7 @@ from attnlab.experiments.cost_measured import Measured, MeasuredPart
 from attnlab.maths.plan import WORKING
 from attnlab.records import Cell, Finding, Part, Report, Table
 from attnlab.show.numbers import number
-from attnlab.theory.costs import CORE
+from attnlab.theory.costs import CORE, BlockShape
 
 #: Parts whose name in words is not their name with blanks.
 LABELS = {
@@ -99,7 +100,8 @@ def cost_table(record: CostRecord) -> Table:
     once = ""
     if config.layers > 1:
         one = sum(part.operations(config.count) for part in record.parts)
-        once = f"; formulas are one layer's, {number(one / scale)} {prefix}{unit_name(config)}"
+        amount = f", {number(one / scale)} {prefix}{unit_name(config)}" if record.alike else ""
+        once = f"; formulas are one layer's{amount}"
     return Table(
         title=f"What each part takes{layers}",
         columns=("", "formula", f"{prefix}{unit_name(config)}", "%", f"{unit} kept", "parameters"),
@@ -160,17 +162,24 @@ def convention_in_words(record: CostRecord) -> str:
 
 def pairs_in_words(record: CostRecord) -> str:
     """What P stands for."""
-    config, shape = record.config, record.shape
     if not record.hides:
         return "P = N² pairs of tokens"
-    if config.hidden == "full":
+    if record.config.hidden == "full":
         return "P = N² pairs: hidden ones are computed too (--causal half: they are skipped)"
-    n, window = config.n, shape.window
-    if shape.causal:
-        seen = "N(N+1)/2" if window is None or window >= n else f"N·{window:,} − {window:,}·{window - 1:,}/2"
-    else:
-        seen = "N²" if window is None or window >= n - 1 else f"N·{2 * window + 1:,} − {window:,}·{window + 1:,}"
+    found = Counter(seen_in_letters(shape, record.config.n) for shape in record.shapes)
+    seen, *others = found
+    if others:
+        seen = f"{seen} in {found[seen]} layers, " + ", ".join(f"{other} in {found[other]}" for other in others)
+        return f"P = {seen}: hidden pairs are skipped (--causal full: they are not)"
     return f"P = {seen} pairs: hidden ones are skipped (--causal full: they are not)"
+
+
+def seen_in_letters(shape: BlockShape, n: int) -> str:
+    """The visible pairs of n tokens of a layer."""
+    window = shape.window
+    if shape.causal:
+        return "N(N+1)/2" if window is None or window >= n else f"N·{window:,} − {window:,}·{window - 1:,}/2"
+    return "N²" if window is None or window >= n - 1 else f"N·{2 * window + 1:,} − {window:,}·{window + 1:,}"
 
 
 def flops_of(record: CostRecord, names: Sequence[str]) -> int:

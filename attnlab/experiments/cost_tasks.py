@@ -111,6 +111,8 @@ def norms_and_sums(spec: BlockSpec, weights: BlockWeights, x: Array, p: Projecti
     """The block's norms and residual sums, and q's and k's own norms and rotations."""
     prepared(spec, weights, "q", p.q_projection)
     prepared(spec, weights, "k", p.k_projection)
-    block_norm(spec, weights, "ln1", x + x)
-    if spec.d_ff is not None:
-        block_norm(spec, weights, "ln2", x + x)
+    for part in ("ln1",) if spec.d_ff is None else ("ln1", "ln2"):
+        total = x + x
+        for name in spec.norms:
+            if name.startswith(part):
+                block_norm(spec, weights, name, total)

@@ -41,13 +41,20 @@ class LayerInput(Protocol):
 
 
 def expected_scores(
-    spec: BlockSpec, weights: BlockWeights, layer: LayerInput, head: int, *, standard_normal: bool
+    spec: BlockSpec,
+    weights: BlockWeights,
+    layer: LayerInput,
+    head: int,
+    *,
+    standard_normal: bool,
+    deviation: float | None = None,
 ) -> Expectation:
     """What the scores of one head should be.
 
     Args:
         head: 0 … h − 1.
         standard_normal: whether the block's input is known to be independent and standard normal.
+        deviation: the `isotropic_deviation` of the layer's input, where it is known: all heads share it.
     """
     reason = no_law(spec, len(layer.x))
     if reason:
@@ -57,11 +64,12 @@ def expected_scores(
     b_q, b_k = _row(weights.get("attn.b_Q"), head), _row(weights.get("attn.b_K"), group)
     n = len(layer.x)
     if not standard_normal:
-        deviation = isotropic_deviation(layer.attention_input)
+        if deviation is None:
+            deviation = isotropic_deviation(layer.attention_input)
         scores = score_prediction(w_q * deviation, w_k * deviation, b_q, b_k, scale=spec.score_scale, n=n)
         return Expectation(kind="isotropic", scores=scores._replace(standard_error=None))
     sphere = None
-    if spec.norm_position == "pre":
+    if spec.norms_inputs:
         gain, bias, centred = weights["ln1.w"], weights.get("ln1.b"), spec.norm == "layernorm"
         w_q, b_q = through_norm(w_q, b_q, gain, bias, centred=centred, eps=spec.norm_eps)
         w_k, b_k = through_norm(w_k, b_k, gain, bias, centred=centred, eps=spec.norm_eps)

@@ -103,19 +103,20 @@ def head_result(
 
 def block_checks(bench: Bench, trace: StackTrace, statistics: Mapping[int, HeadStatistics]) -> list[Check]:
     """The checks of the layers reported."""
-    spec, stack = bench.config.block, bench.stack
+    stack = bench.stack
     checks = attention_checks([trace.layers[i].attention for i in statistics], list(statistics.values()))
     blocks = [(stack.specs[i], stack.weights[i], trace.layers[i]) for i in statistics]
     checks.append(equations_check(blocks))
     if all(layer.visible is None for _, _, layer in blocks):
-        shared = spec.n_heads // spec.n_kv_heads
-        heads = [
-            head
-            for _, _, layer in blocks
-            for head in zip(layer.q, np.repeat(layer.k, shared, axis=0), layer.raw_scores, strict=True)
-        ]
-        checks.append(identity_check(heads, spec.score_scale))
+        heads = [head for _, _, layer in blocks for head in scored(layer)]
+        checks.append(identity_check(heads, [spec.score_scale for spec, _, _ in blocks for _ in range(spec.n_heads)]))
     return checks
+
+
+def scored(layer: LayerTrace) -> list[tuple[Array, Array, Array]]:
+    """Each head's q (n, d_k), k (n, d_k) and scores (n, n)."""
+    k = np.repeat(layer.k, len(layer.q) // len(layer.k), axis=0)
+    return list(zip(layer.q, k, layer.raw_scores, strict=True))
 
 
 def step_results(layer: int, trace: LayerTrace) -> list[StepResult]:

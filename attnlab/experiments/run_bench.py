@@ -23,7 +23,7 @@ def record_of(
     config = bench.config
     return RunRecord(
         name=config.name,
-        spec=config.block,
+        spec=bench.stack.specs[shown[0]],
         n_layers=config.layers,
         n=len(bench.x),
         m=len(bench.x),
@@ -50,6 +50,6 @@ def drawn_how(config: Config) -> str:
 
 def expectation_of(bench: Bench, layer: int, given: LayerInput, head: int) -> Expectation:
     """What a head's scores should be: its input is known only where the random input itself reaches it."""
-    spec = bench.config.block
+    spec = bench.stack.specs[layer]
     known = layer == 0 and bench.random_input and spec.position != "sinusoidal"
     return expected_scores(spec, bench.stack.weights[layer], given, head, standard_normal=known)

@@ -1,5 +1,7 @@
 """A run as JSON and CSV: views of its record."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from attnlab.experiments.run_record import HeadResult, RunRecord
@@ -58,11 +60,16 @@ def scalar(statistics: HeadStatistics, name: str) -> bool | int | float:
 
 
 def csv_table(record: RunRecord) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    """Columns and rows of result.csv: a row per layer and head; true and false as in the document."""
+    """Columns and rows of result.csv."""
+    return heads_table(record.heads)
+
+
+def heads_table(heads: Sequence[HeadResult]) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Columns and rows, one for each layer and head; true and false as in the document."""
     predicted = ("predicted_score_variance", "predicted_score_variance_standard_error")
     columns = ("layer", "head", *SCALARS, *predicted, "prediction")
     rows = []
-    for head in record.heads:
+    for head in heads:
         fields = head_fields(head)
         fields |= {name: str(value).lower() for name, value in fields.items() if isinstance(value, bool)}
         rows.append(tuple(fields[column] for column in columns))

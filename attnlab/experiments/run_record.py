@@ -79,7 +79,7 @@ class RunRecord:
     """All that a run found."""
 
     name: str
-    #: None when q, k and v were given
+    #: of the shown layer; None when q, k and v were given
     spec: BlockSpec | None
     n_layers: int
     #: queries, keys, and the width of what was run on

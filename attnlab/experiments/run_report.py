@@ -18,15 +18,29 @@ from attnlab.records import (
 )
 from attnlab.show.numbers import number
 
-#: What a block computes, step by step: (name, post-norm, pre-norm).
+#: What each step is where the norms stand there; "parallel" is pre-norm.
 EQUATIONS = {
-    "X": ("", ""),
-    "T1": ("SelfAttention(X)", "SelfAttention(Norm(X))"),
-    "T2": ("X + T1", "X + T1"),
-    "T3": ("Norm(T2)", "Norm(T2)"),
-    "T4": ("FFN(T3)", "FFN(T3)"),
-    "T5": ("T3 + T4", "T2 + T4"),
-    "H": ("Norm(T5)", "T5"),
+    "post": {
+        "T1": "SelfAttention(X)",
+        "T2": "X + T1",
+        "T3": "Norm(T2)",
+        "T4": "FFN(T3)",
+        "T5": "T3 + T4",
+        "H": "Norm(T5)",
+    },
+    "pre": {
+        "T1": "SelfAttention(Norm(X))",
+        "T2": "X + T1",
+        "T3": "Norm(T2)",
+        "T4": "FFN(T3)",
+        "T5": "T2 + T4",
+        "H": "T5",
+    },
+}
+EQUATIONS |= {
+    "parallel": EQUATIONS["pre"] | {"T3": "Norm(X)"},
+    "sandwich": EQUATIONS["pre"] | {"T1": "Norm(SelfAttention(Norm(X)))", "T4": "Norm(FFN(T3))"},
+    "output": EQUATIONS["pre"] | {"T1": "Norm(SelfAttention(X))", "T4": "Norm(FFN(T2))"},
 }
 NORM_NAMES = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}
 #: More heads than this are cut to the shown one's layer: the rest is in result.csv.
@@ -200,13 +214,13 @@ def steps_table(record: RunRecord) -> Table:
     """T1 … H of the shown head's layer."""
     spec = record.spec
     norm = NORM_NAMES[spec.norm] if spec is not None else ""
-    side = 0 if spec is None or spec.norm_position == "post" else 1
+    equations = EQUATIONS["post" if spec is None else "parallel" if spec.parallel else spec.norm_position]
     last = [step for step in record.steps if step.layer == record.shown.layer]
     rows = []
     for step in last:
-        equation = EQUATIONS[step.name][side].replace("Norm", norm)
+        equation = equations.get(step.name, "").replace("Norm", norm)
         if spec is not None and spec.d_ff is None and step.name == "H":
-            equation = "T2" if side else "T3"
+            equation = "T3" if spec.norm_position == "post" else "T2"
         named = f"{step.name} = {equation}" if step.name != "X" else "X, the input"
         rows.append((named, step.mean, step.variance, step.norm))
     title = "The block's steps" if record.n_layers == 1 else f"The block's steps, layer {record.shown.layer}"

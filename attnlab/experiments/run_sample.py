@@ -51,8 +51,12 @@ class Gathered:
             steps = sampled_rows(head_of(group.inputs, own), self.queries)
             self.errors.append(row_error(group.inputs, group.attention, own, self.queries, steps))
             self.heads[group.first + own] = self.gathered(group, steps)
-            if group.first + own == self.shown:
-                self.rows = rows_of(self.queries, steps)
+            self.keep(group.first + own, steps)
+
+    def keep(self, head: int, steps: AttentionSteps) -> None:
+        """Keep the rows of a head that is shown."""
+        if head == self.shown:
+            self.rows = rows_of(self.queries, steps)
 
     def gathered(self, group: HeadGroup, steps: AttentionSteps) -> Array:
         """Σ_j p_ij v_j as (P X) W_V + b_V, (queries, d_v): not with the values that were streamed."""

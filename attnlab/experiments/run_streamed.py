@@ -38,7 +38,8 @@ class _Run:
             return
         if self.gathered is None:
             shown = self.place[1] if layer == self.place[0] else None
-            self.gathered = Gathered(self.bench.config.block, self.bench.stack.weights[layer], self.queries, shown)
+            stack = self.bench.stack
+            self.gathered = Gathered(stack.specs[layer], stack.weights[layer], self.queries, shown)
         self.gathered.look(group)
 
     def take(self, layer: StreamedLayer) -> None:
@@ -69,7 +70,7 @@ class _Run:
         bench, n = self.bench, len(self.bench.x)
         dtype = working_dtype(bench.stack.dtype)
         checks = streamed_checks(n, dtype, self.statistics, self.errors)
-        blocks = ((bench.config.block, bench.stack.weights[i], tokens) for i, tokens in self.tokens)
+        blocks = ((bench.stack.specs[i], bench.stack.weights[i], tokens) for i, tokens in self.tokens)
         checks.append(tokens_check(n, blocks, of=f" of {min(n, SAMPLE)} tokens"))
         results = sorted(self.results, key=lambda head: self.layers.index(head.layer))  # as they were asked for
         return record_of(bench, results, self.place, steps=self.steps, checks=checks, arrays={})

@@ -10,7 +10,7 @@ from attnlab.experiments.expectation import Expectation, expected_scores
 from attnlab.files.stacks import Bench
 from attnlab.maths.architecture import BlockSpec
 from attnlab.maths.attention import AttentionSteps
-from attnlab.maths.block import block_norm, project, self_attention, trace_block
+from attnlab.maths.block import project, read_by_attention, self_attention, trace_block
 from attnlab.maths.dense import dense_statistics
 from attnlab.maths.entries import entries
 from attnlab.maths.precision import Array
@@ -131,8 +131,7 @@ def random_tokens(bench: Bench, seed: int, draw: int) -> Array:
 
 def first_attention(spec: BlockSpec, weights: BlockWeights, x: Array) -> AttentionSteps:
     """The attention of a block on what goes into it, (n, d_model)."""
-    seen = x if spec.norm_position == "post" else block_norm(spec, weights, "ln1", x)
-    return self_attention(spec, project(spec, weights, seen))
+    return self_attention(spec, project(spec, weights, read_by_attention(spec, weights, x)))
 
 
 def _head_scores(head: int, variances: Array, expectation: Expectation, norm_squared: float) -> HeadScores:

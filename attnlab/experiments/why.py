@@ -97,7 +97,7 @@ def why(bench: Bench, query: str, key: str, *, layer: int = 0, head: int = 0) ->
 @np.errstate(over="ignore", invalid="ignore")  # the result says what is not finite
 def derive(bench: Bench, trace: LayerTrace, query: int, key: int, layer: int, head: int) -> WhyRecord:
     """The arithmetic of one weight of a trace."""
-    spec = bench.config.block
+    spec = bench.stack.specs[layer]
     group = head // (spec.n_heads // spec.n_kv_heads)
     q, keys = trace.q[head, query].astype(np.float64), trace.k[group].astype(np.float64)
     scores = spec.score_scale * (keys @ q)
@@ -162,5 +162,6 @@ def find_token(what: str, text: str, tokens: tuple[str, ...], n: int) -> int:
 def positions_in_words(spec: BlockSpec) -> str:
     """What happens to q and k between their projections and the scores."""
     turned = "turned by its position" if isinstance(spec.position, Rotary) else ""
-    normed = f"{spec.qk_norm} per head" if spec.qk_norm else ""
+    over = "per head" if spec.qk_norm_over == "head" else "over all heads"
+    normed = f"{spec.qk_norm} {over}" if spec.qk_norm else ""
     return ", then ".join(word for word in (normed, turned) if word)

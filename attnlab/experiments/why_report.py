@@ -44,8 +44,8 @@ def answer(record: WhyRecord) -> str:
 def steps(record: WhyRecord) -> list[DerivationStep]:
     """From x to the weight."""
     spec = record.spec
-    bias = " + b" if spec.bias else ""
-    source = "Norm(x)" if spec.norm_position == "pre" else "x"
+    bias = " + b" if spec.has_bias("qkv") else ""
+    source = "Norm(x)" if spec.norms_inputs else "x"
     then = positions_in_words(spec)
     query, key = short(record, record.query), short(record, record.key)
     read = {record.query: (query, record.x_query), record.key: (key, record.x_key)}

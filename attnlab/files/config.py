@@ -13,7 +13,14 @@ from attnlab.files.presets import preset_names, preset_path
 from attnlab.files.python_nodes import from_python
 from attnlab.files.schema import Values
 from attnlab.files.yaml_nodes import parse, read_bytes, yaml_text
-from attnlab.maths.architecture import BlockSpec, Initialisation, Position, Rotary
+from attnlab.maths.architecture import (
+    BlockSpec,
+    Initialisation,
+    LinearScaling,
+    Llama3Scaling,
+    Position,
+    Rotary,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +51,14 @@ class Input:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PerLayer:
+    """What differs between the layers, one entry for each; None: it is the block's in all of them."""
+
+    window: tuple[int | None, ...] | None = None
+    scale: tuple[float | None, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A checked configuration: every default filled in, every path absolute."""
 
@@ -51,12 +66,22 @@ class Config:
     name: str
     #: Where it was read; no part of what it says.
     path: Path | None = field(compare=False)
+    #: the first layer's
     block: BlockSpec
     layers: int
+    per_layer: PerLayer = PerLayer()
     weights: Weights
     input: Input
     #: float16, bfloat16, float32 or float64
     dtype: str
+
+    @property
+    def blocks(self) -> tuple[BlockSpec, ...]:
+        """Every layer's."""
+        own = {key: entries for key, entries in vars(self.per_layer).items() if entries is not None}
+        return tuple(
+            replace(self.block, **{key: entries[i] for key, entries in own.items()}) for i in range(self.layers)
+        )
 
 
 def load_config(source: str | Path | Mapping[str, object]) -> Config:
@@ -86,32 +111,43 @@ def _path(source: str | Path) -> Path:
 def _config(root: Values, complaints: Complaints, name: str, path: Path | None) -> Config:
     complaints.raise_any()
     folder = (path or Path("config")).absolute().parent
+    per_layer = PerLayer(**root["per_layer"].values)
     return Config(
         name=name,
         path=path,
-        block=_block(root["block"]),
+        block=_block(root["block"], per_layer),
         layers=root["layers"],
+        per_layer=per_layer,
         weights=_weights(root["weights"], folder),
         input=_input(root["input"], folder),
         dtype=root["dtype"],
     )
 
 
-def _block(block: Values) -> BlockSpec:
+def _block(block: Values, per_layer: PerLayer) -> BlockSpec:
+    """The first layer's block."""
+    first = {key: entries[0] for key, entries in vars(per_layer).items() if entries is not None}
     resolved: dict[str, Any] = {
         "n_kv_heads": block["n_kv_heads"] or block["n_heads"],
         "d_k": head_width(block),
         "d_v": value_width(block),
         "position": _position(block["position"]),
     }
-    return BlockSpec(**{**block.values, **resolved})
+    return BlockSpec(**{**block.values, **resolved, **first})
 
 
 def _position(position: Any) -> Position:
     if isinstance(position, Values):
-        return Rotary(**position["rotary"].values)
+        rotary = position["rotary"].values
+        return Rotary(**{**rotary, "scaling": _scaling(rotary["scaling"])})
     word: Position = Rotary() if position == "rotary" else position
     return word
+
+
+def _scaling(scaling: Values | None) -> LinearScaling | Llama3Scaling | None:
+    if scaling is None or scaling["kind"] == "linear":
+        return None if scaling is None else LinearScaling(scaling["factor"])
+    return Llama3Scaling(**{key: value for key, value in scaling.values.items() if key != "kind"})
 
 
 def _weights(weights: Values, folder: Path) -> Weights:
@@ -147,9 +183,12 @@ def with_seed(config: Config, seed: int) -> Config:
 
 def config_document(config: Config) -> dict[str, object]:
     """The configuration in the shape of its YAML file, resolved: plain data that JSON can hold."""
+    block, own = config.block, {key: value for key, value in vars(config.per_layer).items() if value is not None}
+    bias = block.bias if isinstance(block.bias, bool) else list(block.bias)
     return {
-        "block": {**vars(config.block), "position": _position_document(config.block.position)},
+        "block": {**vars(block), "bias": bias, "position": _position_document(block.position)},
         "layers": config.layers,
+        **({"per_layer": {key: list(entries) for key, entries in own.items()}} if own else {}),
         "weights": _weights_document(config.weights),
         "input": _input_document(config.input),
         "dtype": config.dtype,
@@ -173,7 +212,13 @@ def json_schema() -> dict[str, object]:
 
 
 def _position_document(position: Position) -> object:
-    return {"rotary": dict(vars(position))} if isinstance(position, Rotary) else position
+    if not isinstance(position, Rotary):
+        return position
+    scaling = position.scaling
+    written = None
+    if scaling is not None:
+        written = {"kind": "linear" if isinstance(scaling, LinearScaling) else "llama3", **vars(scaling)}
+    return {"rotary": {**vars(position), "scaling": written}}
 
 
 def _weights_document(weights: Weights) -> dict[str, object]:
@@ -188,4 +233,7 @@ def _weights_document(weights: Weights) -> dict[str, object]:
 def _input_document(source: Input) -> dict[str, object]:
     if source.random is not None:
         return {"random": dict(vars(source.random))}
-    return {"file": str(source.file), "tokens": None if source.tokens is None else str(source.tokens)}
+    return {
+        "file": None if source.file is None else str(source.file),
+        "tokens": None if source.tokens is None else str(source.tokens),
+    }

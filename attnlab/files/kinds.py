@@ -13,6 +13,7 @@ from attnlab.files.yaml_nodes import (
     Node,
     Place,
     Scalar,
+    Sequence,
     Value,
     described,
     resolve,
@@ -121,12 +122,23 @@ def number(*, above: float | None = None, maximum: float | None = None) -> Singl
     return Single(expected=expected, read=read, json=schema)
 
 
-def boolean() -> Single:
-    """True and false; yes and on are text."""
+def boolean(*, or_else: str = "") -> Single:
+    """True and false; yes and on are text.
+
+    Args:
+        or_else: what else may stand, for complaints, where this is one side of an `OrList`.
+    """
     return Single(
-        expected="true or false",
+        expected=f"true, false or {or_else}" if or_else else "true or false",
         read=lambda value: value if isinstance(value, bool) else WRONG,
         json={"type": "boolean"},
+    )
+
+
+def nothing(*, or_else: str) -> Single:
+    """Null alone; what else may stand is for complaints: it is one side of a `WordOr` or an `OrList`."""
+    return Single(
+        expected=f"{or_else}, or null", read=lambda value: None if value is None else WRONG, json={"type": "null"}
     )
 
 
@@ -173,6 +185,25 @@ def nullable(kind: Single) -> Single:
         read=lambda value: None if value is None else kind.read(value),
         json={"anyOf": [kind.json, {"type": "null"}]},
     )
+
+
+class OrList(NamedTuple):
+    """A single value, or a list of values of one kind, read as a tuple."""
+
+    #: whose `expected` also says what the list may be
+    single: Single
+    item: Single
+
+    def check(self, node: Node, path: str, complaints: Complaints) -> Any:
+        """The value, the tuple, or WRONG after complaining of every item that is wrong."""
+        if not isinstance(node, Sequence):
+            return self.single.check(node, path, complaints)
+        items = tuple(self.item.check(item, f"{path}[{i}]", complaints) for i, item in enumerate(node.items))
+        return WRONG if any(item is WRONG for item in items) else items
+
+    def schema(self) -> JsonSchema:
+        """Either side's JSON schema."""
+        return {"anyOf": [self.single.schema(), {"type": "array", "items": self.item.schema()}]}
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:

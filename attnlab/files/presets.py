@@ -40,6 +40,11 @@ def preset_summary(name: str) -> str:
         return file.readline().removeprefix("#").strip()
 
 
+def packaged(name: str) -> Path:
+    """A file that lies beside the presets."""
+    return _folder() / name
+
+
 def _folder() -> Path:
     """In a wheel the presets lie inside the package, in a checkout beside it."""
     package = Path(__file__).parent.parent

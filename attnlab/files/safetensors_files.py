@@ -101,17 +101,53 @@ def read_tensor(file: IO[bytes], tensor: StoredTensor, where: str) -> Array:
     Raises:
         InputError: it is not of float16, bfloat16, float32 or float64, or its shape does not go with its bytes.
     """
-    dtype = _float(tensor.dtype, where)
-    require_possible(tensor.shape, dtype.itemsize, where)
-    found, expected = tensor.end - tensor.start, math.prod(tensor.shape) * dtype.itemsize
-    if found != expected:
-        raise InputError(f"{where}: {found:,} bytes; expected {expected:,} for {tensor.dtype} of shape {tensor.shape}")
+    dtype = sound_dtype(tensor, where)
     file.seek(tensor.start)
     return read_values(file, dtype, tensor.shape, where)
 
 
-def _float(word: str, where: str) -> np.dtype[Any]:
-    """The numpy dtype of the format's word for it."""
+def read_rows(file: IO[bytes], tensor: StoredTensor, indices: Array, where: str) -> Array:
+    """Some rows of a matrix in an open .safetensors file, (len(indices), width); each is read once, no other is.
+
+    Args:
+        indices: (rows wanted,), each of them a row that the matrix has.
+
+    Raises:
+        InputError: as `read_tensor`, or it is no matrix.
+    """
+    dtype = sound_dtype(tensor, where)
+    if len(tensor.shape) != 2:
+        raise InputError(f"{where}: shape {tensor.shape}; expected a matrix")
+    width = tensor.shape[1]
+    wanted, places = np.unique(indices, return_inverse=True)
+    rows = np.empty((len(wanted), width), dtype.newbyteorder("="))
+    for row, index in zip(rows, wanted, strict=True):
+        file.seek(tensor.start + int(index) * width * dtype.itemsize)
+        row[:] = read_values(file, dtype, (width,), where)
+    found: Array = rows[places]
+    return found
+
+
+def sound_dtype(tensor: StoredTensor, where: str) -> np.dtype[Any]:
+    """The numpy dtype of a tensor, once its shape is known to go with its bytes.
+
+    Raises:
+        InputError: it is not of float16, bfloat16, float32 or float64, or its shape does not go with its bytes.
+    """
+    dtype = float_dtype(tensor.dtype, where)
+    require_possible(tensor.shape, dtype.itemsize, where)
+    found, expected = tensor.end - tensor.start, math.prod(tensor.shape) * dtype.itemsize
+    if found != expected:
+        raise InputError(f"{where}: {found:,} bytes; expected {expected:,} for {tensor.dtype} of shape {tensor.shape}")
+    return dtype
+
+
+def float_dtype(word: str, where: str) -> np.dtype[Any]:
+    """The numpy dtype of the format's word for it.
+
+    Raises:
+        InputError: it is not one of floats.
+    """
     if word == "BF16":
         import ml_dtypes
 
@@ -127,7 +163,7 @@ def _parse(header: bytes, where: str) -> dict[str, Any]:
     import json
 
     try:
-        entries = json.loads(header, object_pairs_hook=_without_duplicates)
+        entries = json.loads(header, object_pairs_hook=without_duplicates)
     except (ValueError, RecursionError) as problem:
         raise InputError(f"{where}: a header that is not JSON ({problem}); expected a .safetensors file") from problem
     if not isinstance(entries, dict):
@@ -135,7 +171,12 @@ def _parse(header: bytes, where: str) -> dict[str, Any]:
     return entries
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object's pairs as a dict; for `json.loads`, which would let the last of two win.
+
+    Raises:
+        ValueError: a name stands there twice.
+    """
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:

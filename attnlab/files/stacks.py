@@ -13,7 +13,7 @@ from attnlab.files.config import Config, RandomInput, load_config
 from attnlab.files.embeddings import Embeddings, read_embeddings, read_tensors
 from attnlab.files.kernels import DENSE, Kernel, KernelWish, Need, choose_kernel
 from attnlab.files.opening import listed, sha256, shown
-from attnlab.maths.architecture import Initialisation, Rotary
+from attnlab.maths.architecture import BlockSpec, Initialisation, Rotary
 from attnlab.maths.plan import WORKING, plan_for, thread_bytes
 from attnlab.maths.precision import Array, rounded
 from attnlab.maths.shapes import shape_only
@@ -59,12 +59,12 @@ def build_stack(config: Config, *, max_bytes: int, advance: Callable[[], None] =
     given = given_weights(config, max_bytes=max_bytes)
     how = config.weights.initialisation or Initialisation()
     blocks = []
-    for i in range(config.layers):
-        blocks.append(initial_block(config.block, how, layer=i, dtype=dtype, given=layer_weights(given, i, dtype)))
+    for i, spec in enumerate(config.blocks):
+        blocks.append(initial_block(spec, how, layer=i, dtype=dtype, given=layer_weights(given, i, dtype)))
         advance()
     first = layer_weights(given, 0, dtype)
     return BuiltStack(
-        stack=Stack(specs=(config.block,) * config.layers, weights=tuple(blocks), dtype=dtype),
+        stack=Stack(specs=config.blocks, weights=tuple(blocks), dtype=dtype),
         sha256=sha256(config.weights.file) if config.weights.file else None,
         initialised=tuple(name for name in weight_shapes(config.block) if name not in first),
     )
@@ -89,9 +89,8 @@ def given_weights(config: Config, *, max_bytes: int) -> dict[str, Array]:
     path = config.weights.file
     if path is None:
         return {}
-    expected = {
-        f"blocks.{i}.{name}": shape for i in range(config.layers) for name, shape in weight_shapes(config.block).items()
-    }
+    shapes = weight_shapes(config.block)  # what differs from layer to layer is no tensor's
+    expected = {f"blocks.{i}.{name}": shape for i in range(config.layers) for name, shape in shapes.items()}
     tensors = read_tensors(path, max_bytes=max_bytes)
     for name, tensor in tensors.items():
         if name not in expected:
@@ -188,22 +187,26 @@ def run_need(config: Config, n: int) -> Need:
 
 def run_bytes(config: Config, n: int) -> int:
     """What a run of n tokens takes at its largest when everything is kept."""
-    return block_run_bytes(block_size(config), n, layers=config.layers)
+    return block_run_bytes([block_size(spec, config.dtype) for spec in config.blocks], n)
 
 
 def streamed_bytes(config: Config, n: int, max_bytes: int = LEAST_WORKING) -> int:
     """What a run of n tokens takes at its largest without its matrices, at most so much of it to work with."""
-    inputs = shape_only(config.block, n, float_dtype(config.dtype))
+    working = max(working_bytes(spec, n, config.dtype, max_bytes) for spec in set(config.blocks))
+    return streamed_run_bytes(block_size(config.block, config.dtype), n, layers=config.layers, working=working)
+
+
+def working_bytes(spec: BlockSpec, n: int, dtype: str, max_bytes: int) -> int:
+    """What a block's streamed attention takes beyond its inputs and results, at most about max_bytes."""
+    inputs = shape_only(spec, n, float_dtype(dtype))
     plan = plan_for(inputs, max_bytes)
-    size, block = inputs.q.dtype.itemsize, block_size(config)
-    biases = plan.height * plan.tile * 2 * size * block.biased
-    working = plan.threads * (thread_bytes(plan, inputs) + biases)
-    return streamed_run_bytes(block, n, layers=config.layers, working=working)
+    biases = plan.height * plan.tile * 2 * inputs.q.dtype.itemsize * (spec.position == "alibi")
+    return plan.threads * (thread_bytes(plan, inputs) + biases)
 
 
-def block_size(config: Config) -> BlockSize:
-    """A configuration's block as far as memory goes."""
-    block = config.block
+def block_size(block: BlockSpec, dtype: str) -> BlockSize:
+    """A block as far as memory goes."""
+    over_all = block.qk_norm is not None and block.qk_norm_over == "all"
     return BlockSize(
         d_model=block.d_model,
         heads=block.n_heads,
@@ -212,12 +215,13 @@ def block_size(config: Config) -> BlockSize:
         d_v=block.d_v,
         d_ff=block.d_ff or 0,
         parameters=parameter_count(block),
-        pre=block.norm_position == "pre",
+        norm_position=block.norm_position,
+        moments=(4 if block.qk_norm == "layernorm" else 2) if over_all else 0,
         prepared=block.qk_norm is not None or isinstance(block.position, Rotary),
         hidden=block.causal or block.window is not None,
         capped=block.softcap is not None,
         biased=block.position == "alibi",
-        itemsize=float_dtype(config.dtype).itemsize,
+        itemsize=float_dtype(dtype).itemsize,
     )
 
 

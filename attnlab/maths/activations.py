@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from attnlab.maths.architecture import Activation
-from attnlab.maths.error_function import erfc
+from attnlab.maths.error_function import erfc, gelu_float32
 from attnlab.maths.precision import Array, rounded, working_dtype
 
 
@@ -24,6 +24,9 @@ def gelu(x: Array) -> Array:
 
     Source: Hendrycks & Gimpel 2016, section 2.
     """
+    if x.dtype == np.float32:
+        with np.errstate(invalid="ignore"):
+            return gelu_float32(x)
     wide = x.astype(np.float64)
     with np.errstate(invalid="ignore"):
         half = erfc(wide / -math.sqrt(2))
@@ -55,4 +58,5 @@ ELEMENTWISE: dict[Activation, Callable[[Array], Array]] = {
     "silu": silu,
     "swiglu": silu,
     "geglu": gelu,
+    "geglu_tanh": gelu_tanh,
 }

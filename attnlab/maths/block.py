@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from attnlab.maths.activations import ELEMENTWISE
-from attnlab.maths.architecture import BlockSpec, Rotary
+from attnlab.maths.architecture import BlockSpec, NormKind, Rotary
 from attnlab.maths.attention import AttentionSteps, attention_steps
 from attnlab.maths.chunks import token_chunks
 from attnlab.maths.inputs import attention_inputs
-from attnlab.maths.norms import norm
+from attnlab.maths.norms import Moments, moments, norm, normalised
 from attnlab.maths.positions import alibi_bias, rotary
 from attnlab.maths.precision import Array, rounded, working_dtype
 from attnlab.maths.weights import BlockWeights, linear
@@ -23,7 +23,7 @@ class LayerTrace(NamedTuple):
 
     #: what went in, (n, d_model)
     x: Array
-    #: what the projections read: x, or its norm (pre-norm)
+    #: what the projections read: x, or its norm (pre-norm, sandwich)
     attention_input: Array
     #: (h, n, d_k) and (g, n, d_k): x W + b
     q_projection: Array
@@ -44,7 +44,7 @@ class LayerTrace(NamedTuple):
     heads: Array
     t1: Array
     t2: Array
-    #: None when pre-norm without a feed-forward
+    #: None when nothing is normalised between attention and feed-forward, or (but post-norm) there is no feed-forward
     t3: Array | None
     t4: Array | None
     t5: Array | None
@@ -96,10 +96,10 @@ def trace_block(spec: BlockSpec, weights: BlockWeights, x: Array) -> LayerTrace:
 
     Source: Vaswani et al. 2017, section 3.1.
     """
-    attention_input = x if spec.norm_position == "post" else block_norm(spec, weights, "ln1", x)
+    attention_input = read_by_attention(spec, weights, x)
     projections = project(spec, weights, attention_input)
     steps = self_attention(spec, projections)
-    t1 = join_heads(spec, weights, rounded(steps.output, x.dtype))
+    t1 = added(spec, weights, "ln1", join_heads(spec, weights, rounded(steps.output, x.dtype)))
     later = after_attention(spec, weights, x, t1)
     return LayerTrace(
         x=x,
@@ -123,17 +123,27 @@ def after_attention(spec: BlockSpec, weights: BlockWeights, x: Array, t1: Array)
     t3 = t4 = t5 = None
     if post:
         t3 = block_norm(spec, weights, "ln1", t2)
-    elif spec.d_ff is not None:
-        t3 = block_norm(spec, weights, "ln2", t2)
+    elif spec.norms_inputs and spec.d_ff is not None:
+        t3 = block_norm(spec, weights, "ln2", x if spec.parallel else t2)
     if spec.d_ff is None:
         return LaterSteps(t2, t3, t4, t5, t2 if t3 is None else t3)
-    t4 = feed_forward(spec, weights, t2 if t3 is None else t3)
+    t4 = added(spec, weights, "ln2", feed_forward(spec, weights, t2 if t3 is None else t3))
     t5 = (t3 if post and t3 is not None else t2) + t4
     return LaterSteps(t2, t3, t4, t5, block_norm(spec, weights, "ln2", t5) if post else t5)
 
 
+def read_by_attention(spec: BlockSpec, weights: BlockWeights, x: Array) -> Array:
+    """What the projections read of the block's input: its norm, or itself."""
+    return block_norm(spec, weights, "ln1", x) if spec.norms_inputs else x
+
+
+def added(spec: BlockSpec, weights: BlockWeights, part: str, x: Array) -> Array:
+    """What is added to the residual stream of what a part ("ln1": attention, "ln2": feed-forward) made of it."""
+    return block_norm(spec, weights, f"{part}_post", x) if spec.norms_outputs else x
+
+
 def block_norm(spec: BlockSpec, weights: BlockWeights, name: str, x: Array) -> Array:
-    """The block's norm of that name: ln1 or ln2."""
+    """The block's norm of that name: one of `spec.norms`."""
     return norm(spec.norm, x, weights[f"{name}.w"], weights.get(f"{name}.b"), eps=spec.norm_eps)
 
 
@@ -149,11 +159,41 @@ def _row(bias: Array | None) -> Array | None:
 
 
 def prepared(spec: BlockSpec, weights: BlockWeights, role: str, x: Array) -> Array:
-    """Queries or keys after qk_norm and rotary positions, in that order."""
-    if spec.qk_norm is not None:
-        gain, bias = weights[f"attn.{role}_norm.w"], weights.get(f"attn.{role}_norm.b")
-        x = norm(spec.qk_norm, x, gain, bias, eps=spec.norm_eps)
+    """Queries ("q") or keys ("k") of all heads after qk_norm and rotary positions, in that order."""
+    return rotated(spec, x if spec.qk_norm is None else head_normed(spec, weights, role, x, spec.qk_norm))
+
+
+def head_normed(
+    spec: BlockSpec,
+    weights: BlockWeights,
+    role: str,
+    x: Array,
+    kind: NormKind,
+    *,
+    heads: slice = slice(None),
+    over_all: Moments | None = None,
+) -> Array:
+    """Queries or keys (heads, n, d_k) after that norm, each head's own or one over all of them.
+
+    Args:
+        heads: those that x holds, of all.
+        over_all: the tokens' `moments_over_all`, where x does not hold all heads that one norm takes together.
+    """
+    gain, bias = weights.get(f"attn.{role}_norm.w"), weights.get(f"attn.{role}_norm.b")
+    if spec.qk_norm_over == "head":
+        return norm(kind, x, gain, bias, eps=spec.norm_eps)
+    gain, bias = (None if one is None else one.reshape(-1, 1, spec.d_k)[heads] for one in (gain, bias))
+    return normalised(x, over_all or moments_over_all(spec, kind, x), gain, bias)
+
+
+def rotated(spec: BlockSpec, x: Array) -> Array:
+    """Queries or keys (heads, n, d_k) turned by their positions, where the block has rotary ones."""
     return rotary(x, spec.position) if isinstance(spec.position, Rotary) else x
+
+
+def moments_over_all(spec: BlockSpec, kind: NormKind, x: Array) -> Moments:
+    """What a norm over all heads' queries or keys (heads, n, d_k) side by side divides each token's by, (n, 1)."""
+    return moments(kind, x.transpose(1, 0, 2).reshape(x.shape[1], -1), eps=spec.norm_eps)
 
 
 def self_attention(spec: BlockSpec, p: Projections) -> AttentionSteps:
@@ -187,7 +227,7 @@ def join_heads(spec: BlockSpec, weights: BlockWeights, heads: Array) -> Array:
 
 
 def feed_forward(spec: BlockSpec, weights: BlockWeights, x: Array) -> Array:
-    """act(x W_in + b_in) W_out + b_out; gated: (act(x W_gate) · (x W_in + b_in)) W_out + b_out."""
+    """act(x W_in + b_in) W_out + b_out; gated: (act(x W_gate + b_gate) · (x W_in + b_in)) W_out + b_out."""
     found = [_feed_forward(spec, weights, x[tokens]) for tokens in token_chunks(len(x), spec.d_ff or 1)]
     return found[0] if len(found) == 1 else np.concatenate(found) if found else x.copy()
 
@@ -195,5 +235,8 @@ def feed_forward(spec: BlockSpec, weights: BlockWeights, x: Array) -> Array:
 def _feed_forward(spec: BlockSpec, weights: BlockWeights, x: Array) -> Array:
     hidden = linear(x, weights["mlp.W_in"], weights.get("mlp.b_in"))
     activation = ELEMENTWISE[spec.activation]
-    hidden = activation(linear(x, weights["mlp.W_gate"], None)) * hidden if spec.gated else activation(hidden)
+    if spec.gated:
+        hidden *= activation(linear(x, weights["mlp.W_gate"], weights.get("mlp.b_gate")))
+    else:
+        hidden = activation(hidden)
     return linear(hidden, weights["mlp.W_out"], weights.get("mlp.b_out"))

@@ -49,6 +49,13 @@ _AT_FAR: _Ratio = (
     ),
 )
 
+#: (1 + 2y) e^(y²) erfc(y) in (y − 3)/(y + 3), for 0 ≤ y ≤ 10.5: within 2.2e-9 of itself
+_FOR_FLOAT32: tuple[float, ...] = (
+    *(-2.6436333873932125e-4, -7.678801083743062e-4, 2.0076964473372157e-3, 2.563956232832005e-3),
+    *(-2.380151368809428e-2, 6.829577140237758e-2, -1.1927024642734521e-1, 1.296464835158363e-1),
+    *(-4.756244177975589e-2, -1.3562114246188425e-1, 1.2530080595161375),
+)
+
 
 def erfc(x: Array) -> Array:
     """2/√π ∫ₓ^∞ e^(−t²) dt, float64, within 4·2⁻⁵² of itself (more where it is below the smallest normal number).
@@ -64,6 +71,46 @@ def erfc(x: Array) -> Array:
     for start in range(0, flat.size, _CHUNK):
         found[start : start + _CHUNK] = _chunk(flat[start : start + _CHUNK])
     return found.reshape(x.shape)
+
+
+def gelu_float32(x: Array) -> Array:
+    """x·Φ(x) = max(x, 0) − abs(x)·Φ(−abs(x)) of float32 numbers, within 0.54 units of the last place; NaN at -inf.
+
+    Source: the form (1 + 2y) e^(y²) erfc(y) is Shepherd & Laframboise 1981's; the coefficients were fitted here, to
+    the smallest largest relative error.
+
+    Args:
+        x: any shape, float32.
+    """
+    flat = x.ravel()
+    found = np.empty_like(flat)
+    for start in range(0, flat.size, _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        _gelu_float32(flat[chunk], found[chunk])
+    np.copyto(found, flat, where=flat > _BEYOND)  # inf among them
+    return found.reshape(x.shape)
+
+
+def _gelu_float32(x: Array, found: Array) -> None:
+    """Write that of few enough numbers to stay in the cache."""
+    size = np.abs(x).astype(np.float64)
+    y = size * math.sqrt(0.5)
+    place, lost = y + 3, y - 3
+    np.divide(lost, place, out=place)
+    np.multiply(place, _FOR_FLOAT32[0], out=lost)
+    for coefficient in _FOR_FLOAT32[1:-1]:
+        lost += coefficient
+        lost *= place
+    lost += _FOR_FLOAT32[-1]
+    np.multiply(y, y, out=place)
+    np.negative(place, out=place)
+    lost *= np.exp(place, out=place)
+    y *= 4
+    y += 2
+    lost /= y
+    lost *= size
+    np.maximum(x, np.float32(0), out=found)
+    np.subtract(found, lost, out=found, casting="same_kind")
 
 
 def _chunk(x: Array) -> Array:

@@ -1,16 +1,54 @@
 """LayerNorm and RMSNorm over the last axis, with float64 statistics whatever the dtype."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from attnlab.maths.architecture import NormKind
 from attnlab.maths.precision import Array, rounded
 
 
+class Moments(NamedTuple):
+    """What is taken off each row and what the row is divided by, float64, broadcastable to the rows."""
+
+    #: None: nothing is taken off (RMSNorm)
+    mean: Array | None
+    deviation: Array
+
+    def of(self, rows: slice) -> "Moments":
+        """Those of some rows, where there is one of each for every row, (n, 1)."""
+        return Moments(None if self.mean is None else self.mean[rows], self.deviation[rows])
+
+
+def moments(kind: NormKind, x: Array, *, eps: float) -> Moments:
+    """Those of x (…, width) over its last axis, (…, 1) each: m and √(σ² + eps), or √(mean x² + eps).
+
+    The mean is corrected once, m += mean(x − m), so that a constant row gives exactly the bias at any size; the
+    variance is two-pass.
+    """
+    wide, mean = x.astype(np.float64), None
+    with np.errstate(invalid="ignore", over="ignore"):
+        if kind == "layernorm":
+            mean = wide.mean(axis=-1, keepdims=True)
+            mean += (wide - mean).mean(axis=-1, keepdims=True)
+            wide -= mean
+        return Moments(mean, np.sqrt(np.square(wide).mean(axis=-1, keepdims=True) + eps))
+
+
+def normalised(x: Array, by: Moments, gain: Array | None, bias: Array | None) -> Array:
+    """(x − mean)/deviation·gain + bias, rounded to the dtype of x."""
+    wide = x.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        if by.mean is not None:
+            wide -= by.mean
+        wide /= by.deviation
+        return affine(wide, gain, bias, x)
+
+
 def layer_norm(x: Array, gain: Array | None = None, bias: Array | None = None, *, eps: float = 1e-5) -> Array:
     """(x − m)/√(σ² + eps)·gain + bias, with m and σ² the mean and (population) variance over the last axis.
 
-    The mean is corrected once, m += mean(x − m), so that a constant row gives exactly the bias at any size; the
-    variance is two-pass. A NaN makes its own row NaN.
+    A NaN makes its own row NaN.
 
     Args:
         x: (…, width), floating. The result has its dtype.
@@ -18,13 +56,7 @@ def layer_norm(x: Array, gain: Array | None = None, bias: Array | None = None, *
 
     Source: Ba et al. 2016, section 3.
     """
-    wide = x.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        mean = wide.mean(axis=-1, keepdims=True)
-        mean += (wide - mean).mean(axis=-1, keepdims=True)
-        centred = wide - mean
-        variance = np.square(centred).mean(axis=-1, keepdims=True)
-        return affine(centred / np.sqrt(variance + eps), gain, bias, x)
+    return normalised(x, moments("layernorm", x, eps=eps), gain, bias)
 
 
 def rms_norm(x: Array, gain: Array | None = None, *, eps: float = 1e-5) -> Array:
@@ -32,10 +64,7 @@ def rms_norm(x: Array, gain: Array | None = None, *, eps: float = 1e-5) -> Array
 
     Source: Zhang & Sennrich 2019, section 3.
     """
-    wide = x.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        square = np.square(wide).mean(axis=-1, keepdims=True)
-        return affine(wide / np.sqrt(square + eps), gain, None, x)
+    return normalised(x, moments("rmsnorm", x, eps=eps), gain, None)
 
 
 def affine(normal: Array, gain: Array | None, bias: Array | None, like: Array) -> Array:

@@ -1,11 +1,12 @@
 """Positions: sinusoids added to the input, rotations of q and k, and ALiBi's penalty on the scores."""
 
+import math
 from typing import Literal
 
 import numpy as np
 
 from attnlab.errors import ShapeError
-from attnlab.maths.architecture import Rotary
+from attnlab.maths.architecture import LinearScaling, Llama3Scaling, Rotary
 from attnlab.maths.precision import Array, rounded, working_dtype
 
 
@@ -18,12 +19,32 @@ def sinusoidal(n: int, width: int) -> Array:
     return np.where(np.arange(width) % 2 == 0, np.sin(angles), np.cos(angles))
 
 
-def rotary_angles(positions: Array, width: int, *, base: float = 10000.0) -> Array:
-    """i·base^(−2j/width) for j < width/2: (…, n, width/2) float64 for positions (…, n).
+def rotary_angles(
+    positions: Array, width: int, *, base: float = 10000.0, scaling: LinearScaling | Llama3Scaling | None = None
+) -> Array:
+    """i·base^(−2j/width) for j < width/2: (…, n, width/2) float64 for positions (…, n); scaled where asked for.
 
     Source: Su et al. 2021, section 3.2.2.
     """
-    return positions[..., None] * base ** (-np.arange(0, width, 2) / width)
+    per_token: Array = base ** (-np.arange(0, width, 2) / width)
+    return positions[..., None] * scaled(per_token, scaling)
+
+
+def scaled(per_token: Array, scaling: LinearScaling | Llama3Scaling | None) -> Array:
+    """The angles per token, as a model that was stretched to longer texts has them.
+
+    Linear: a/factor. Llama 3: with t = L·a/2π turns in the L tokens of the original length, a/factor where t is below
+    low_freq_factor, a where it is above high_freq_factor, and the mixture that is linear in t between.
+    """
+    if scaling is None:
+        return per_token
+    if isinstance(scaling, LinearScaling):
+        return per_token / scaling.factor
+    turns = scaling.original_length * per_token / (2 * math.pi)
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    mixed: Array = per_token * ((1 - kept) / scaling.factor + kept)
+    return mixed
 
 
 def rotate(x: Array, cos: Array, sin: Array, *, pairing: Literal["half", "interleaved"] = "half") -> Array:
@@ -61,7 +82,7 @@ def rotary(x: Array, setting: Rotary) -> Array:
     width = rotary_width(setting, x.shape[-1])
     if width % 2:
         raise ShapeError(f"rotary: {width} of {x.shape[-1]} coordinates to turn; expected an even number")
-    angles = rotary_angles(np.arange(x.shape[-2]), width, base=setting.base)
+    angles = rotary_angles(np.arange(x.shape[-2]), width, base=setting.base, scaling=setting.scaling)
     return rotate(x, np.cos(angles), np.sin(angles), pairing=setting.pairing)
 
 

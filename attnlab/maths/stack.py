@@ -88,6 +88,7 @@ class Stack:
         sampled: Sequence[int] = (),
         asymmetry: bool = False,
         max_bytes: int | None = None,
+        last_output: bool = True,
         on_group: "Callable[[int, HeadGroup], None]" = lambda *_: None,
         advance: Callable[[], None] = lambda: None,
     ) -> "Iterator[StreamedLayer]":
@@ -95,6 +96,7 @@ class Stack:
 
         Args:
             x: as `trace` takes it.
+            last_output: whether what comes out of the last layer is read.
             sampled: tokens whose every step is kept.
             asymmetry: also measure it, by a second pass over the scores.
             max_bytes: of the attention's working memory beyond inputs and results; None = as `stream` has it.
@@ -115,6 +117,7 @@ class Stack:
                 sampled=sampled,
                 asymmetry=asymmetry,
                 max_bytes=max_bytes,
+                last=not last_output and i == len(self.specs) - 1,
                 on_group=partial(on_group, i),
                 advance=advance,
             )
@@ -134,7 +137,7 @@ class Stack:
 
         Args and Raises: as `stream`.
         """
-        layers = self.stream(x, asymmetry=asymmetry, max_bytes=max_bytes, advance=advance)
+        layers = self.stream(x, asymmetry=asymmetry, max_bytes=max_bytes, last_output=False, advance=advance)
         found = [layer.statistics for layer in layers]
         return [
             HeadRow(i, head, statistics.of_head(head))

@@ -11,10 +11,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnlab.maths.architecture import BlockSpec
-from attnlab.maths.block import after_attention, block_norm, named_steps, prepared
+from attnlab.maths.block import (
+    added,
+    after_attention,
+    head_normed,
+    moments_over_all,
+    named_steps,
+    read_by_attention,
+    rotated,
+)
 from attnlab.maths.chunks import token_chunks
 from attnlab.maths.inputs import AttentionInputs, attention_inputs
 from attnlab.maths.kernels import pays
+from attnlab.maths.norms import Moments
 from attnlab.maths.positions import alibi_slopes
 from attnlab.maths.precision import Array, rounded, working_dtype
 from attnlab.maths.shapes import alibi_panel, shape_only
@@ -27,7 +36,7 @@ from attnlab.maths.weights import BlockWeights, linear
 class HeadGroup(NamedTuple):
     """The r query heads that share a key/value head, and what streaming made of them."""
 
-    #: what was projected, (n, d_model): the block's input, or its norm (pre-norm)
+    #: what was projected, (n, d_model): the block's input, or its norm (pre-norm, sandwich)
     x: Array
     #: the first of the query heads, and the key/value head
     first: int
@@ -40,7 +49,7 @@ class StreamedLayer(NamedTuple):
     """What one block leaves of n tokens when nothing of size n × n is kept."""
 
     x: Array
-    #: what the projections read: x, or its norm (pre-norm)
+    #: what the projections read: x, or its norm (pre-norm, sandwich)
     attention_input: Array
     #: one number per head, (h,)
     statistics: HeadStatistics
@@ -61,6 +70,7 @@ def stream_block(
     sampled: Sequence[int] = (),
     asymmetry: bool = False,
     max_bytes: int | None = None,
+    last: bool = False,
     on_group: Callable[[HeadGroup], None] = lambda _: None,
     advance: Callable[[], None] = lambda: None,
 ) -> StreamedLayer:
@@ -70,19 +80,25 @@ def stream_block(
         sampled: tokens whose every step is kept.
         asymmetry: also measure it, by a second pass over the scores.
         max_bytes: of the working memory of the attention; None = as `stream` has it.
+        last: nobody reads what comes out: sums and output are of the sampled tokens alone.
         on_group: called with each group of heads while its queries, keys and values are at hand.
         advance: called as `stream` calls it.
     """
-    attention_input = x if spec.norm_position == "post" else normed(spec, weights, x)
+    attention_input = normed(spec, weights, x) if spec.norms_inputs else x
+    over_all = tokens_moments(spec, weights, attention_input)
     joined = np.zeros((len(x), spec.d_model), working_dtype(np.result_type(x, weights["attn.W_V"])))
     parts = []
     for shared in range(spec.n_kv_heads):
-        group = stream_group(spec, weights, attention_input, shared, asymmetry, max_bytes, advance)
+        group = stream_group(spec, weights, attention_input, shared, over_all, asymmetry, max_bytes, advance)
         add_heads(spec, weights, joined, group, x.dtype)
         parts.append(group.attention.statistics)
         on_group(group)
         del group
-    steps = later_steps(spec, weights, x, joined, sampled)
+    if last:
+        here = list(sampled)
+        steps = later_steps(spec, weights, x[here], joined[here], range(len(here)))
+    else:
+        steps = later_steps(spec, weights, x, joined, sampled)
     return StreamedLayer(x, attention_input, joined_heads(parts), *steps)
 
 
@@ -90,8 +106,32 @@ def normed(spec: BlockSpec, weights: BlockWeights, x: Array) -> Array:
     """The norm before the attention, (n, d_model)."""
     found = np.empty_like(x)
     for tokens in token_chunks(*x.shape):
-        found[tokens] = block_norm(spec, weights, "ln1", x[tokens])
+        found[tokens] = read_by_attention(spec, weights, x[tokens])
     return found
+
+
+class TokensMoments(NamedTuple):
+    """What one norm over all heads divides each token's queries and keys by; None where there is no such norm."""
+
+    q: Moments | None
+    k: Moments | None
+
+
+def tokens_moments(spec: BlockSpec, weights: BlockWeights, x: Array) -> TokensMoments:
+    """Those of x (n, d_model), which needs every head's queries and keys: some tokens at a time, and none are kept."""
+    if spec.qk_norm is None or spec.qk_norm_over == "head":
+        return TokensMoments(None, None)
+    kind, parts = spec.qk_norm, []
+    for tokens in token_chunks(len(x), max(spec.d_model, spec.n_heads * spec.d_k)):
+        both = (projected(x[tokens], weights, role, slice(None)) for role in "QK")
+        parts.append([moments_over_all(spec, kind, heads) for heads in both])
+    return TokensMoments(*(joined_moments(of_role) for of_role in zip(*parts, strict=True)))
+
+
+def joined_moments(parts: Sequence[Moments]) -> Moments:
+    """Those of some tokens after the others'."""
+    means = [part.mean for part in parts if part.mean is not None]
+    return Moments(np.concatenate(means) if means else None, np.concatenate([part.deviation for part in parts]))
 
 
 def stream_group(
@@ -99,25 +139,26 @@ def stream_group(
     weights: BlockWeights,
     x: Array,
     shared: int,
+    over_all: TokensMoments,
     asymmetry: bool,
     max_bytes: int | None,
     advance: Callable[[], None],
 ) -> HeadGroup:
     """Project the query heads of one key/value head and stream their attention."""
-    inputs = group_inputs(spec, weights, x, shared)
+    inputs = group_inputs(spec, weights, x, shared, over_all)
     compiled = pays(spec.n_heads * len(x) ** 2)  # of all heads, so that groups of one block are computed alike
     attention = stream(inputs, asymmetry=asymmetry, max_bytes=max_bytes, compiled=compiled, advance=advance)
     return HeadGroup(x, shared * (spec.n_heads // spec.n_kv_heads), shared, inputs, attention)
 
 
-def group_inputs(spec: BlockSpec, weights: BlockWeights, x: Array, shared: int) -> AttentionInputs:
+def group_inputs(
+    spec: BlockSpec, weights: BlockWeights, x: Array, shared: int, over_all: TokensMoments
+) -> AttentionInputs:
     """Queries (r, n, d_k), keys (1, n, d_k) and values of one key/value head, checked, with the block's settings."""
     r = spec.n_heads // spec.n_kv_heads
     own, one = slice(shared * r, (shared + 1) * r), slice(shared, shared + 1)
-    q, k = (
-        prepared(spec, weights, role.lower(), projected(x, weights, role, heads))
-        for role, heads in (("Q", own), ("K", one))
-    )
+    q = prepared(spec, weights, "Q", projected(x, weights, "Q", own), own, over_all.q)
+    k = prepared(spec, weights, "K", projected(x, weights, "K", one), one, over_all.k)
     bias = partial(alibi_panel, alibi_slopes(spec.n_heads)[own], working_dtype(q.dtype))
     return attention_inputs(
         q,
@@ -130,6 +171,19 @@ def group_inputs(spec: BlockSpec, weights: BlockWeights, x: Array, shared: int) 
         scale=spec.scale,
         softcap=spec.softcap,
     )
+
+
+def prepared(
+    spec: BlockSpec, weights: BlockWeights, role: str, x: Array, heads: slice, over_all: Moments | None
+) -> Array:
+    """Some heads' queries or keys after qk_norm, some tokens at a time and in their place, and rotary positions."""
+    if spec.qk_norm is not None:
+        for tokens in token_chunks(x.shape[1], x.shape[0] * x.shape[2]):
+            here = None if over_all is None else over_all.of(tokens)
+            x[:, tokens] = head_normed(
+                spec, weights, role.lower(), x[:, tokens], spec.qk_norm, heads=heads, over_all=here
+            )
+    return rotated(spec, x)
 
 
 def block_panels(
@@ -150,7 +204,7 @@ def projected(x: Array, weights: BlockWeights, role: str, heads: slice) -> Array
 
 
 def add_heads(spec: BlockSpec, weights: BlockWeights, joined: Array, group: HeadGroup, dtype: np.dtype[Any]) -> None:
-    """Add what a group's heads contribute to T1 (without b_O), which is rounded only once all are in."""
+    """Add what a group's heads contribute to T1 (without b_O and a norm), which is rounded only once all are in."""
     outputs = rounded(group.attention.output, dtype)
     for head, output in enumerate(outputs, start=group.first):
         if spec.output_projection:
@@ -167,7 +221,7 @@ def later_steps(
     """T1 … H some tokens at a time: their sums, those of the sampled tokens, and H.
 
     Args:
-        joined: (n, d_model), T1 without b_O; where it has H's dtype, H takes its place.
+        joined: (n, d_model), T1 without b_O and before a norm; where it has H's dtype, H takes its place.
     """
     dtype = np.result_type(x, weights["attn.W_V"])
     output = joined if joined.dtype == dtype else np.empty(joined.shape, dtype)
@@ -177,7 +231,7 @@ def later_steps(
     for tokens in token_chunks(len(x), max(spec.d_model, spec.d_ff or 0)):
         if spec.output_projection and "attn.b_O" in weights:
             joined[tokens] += weights["attn.b_O"].astype(joined.dtype, copy=False)
-        t1 = rounded(joined[tokens], dtype)
+        t1 = added(spec, weights, "ln1", rounded(joined[tokens], dtype))
         later = after_attention(spec, weights, x[tokens], t1)
         here = (wanted >= tokens.start) & (wanted < tokens.stop)
         for name, step in {"X": x[tokens], **named_steps(t1, later)}.items():

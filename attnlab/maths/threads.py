@@ -3,6 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 #: Multiply-adds below which a matrix product is not worth a second thread.
 SMALL = 100_000_000
@@ -22,10 +27,16 @@ def single_threaded_products() -> Iterator[None]:
     Threads that wait for each other over small products take a hundred times as long as one does when the cores are
     busy with something else, and their number would show in the last digits.
     """
-    from threadpoolctl import threadpool_limits  # here: it loads ctypes and looks at every library of the process
-
-    with threadpool_limits(limits=1, user_api="blas"):
+    with _libraries().limit(limits=1, user_api="blas"):
         yield
+
+
+@cache
+def _libraries() -> "ThreadpoolController":
+    """The process's libraries with threads of their own, looked for once: numpy's, which are there from the start."""
+    from threadpoolctl import ThreadpoolController  # here: it loads ctypes and looks at every library of the process
+
+    return ThreadpoolController()
 
 
 def threads_for(multiply_adds: int) -> AbstractContextManager[None]:

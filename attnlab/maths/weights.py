@@ -1,6 +1,7 @@
 """A block's tensors: their names, their shapes, and how they are drawn when no file gives them.
 
 Names and shapes are TransformerLens's: per head, W_Q (h, d_model, d_k), W_K and W_V (g, …), W_O (h, d_v, d_model).
+Where a norm stands before a part and another after it, they are "ln1" and "ln1_post", "ln2" and "ln2_post".
 """
 
 import math
@@ -66,22 +67,35 @@ def weight_shapes(spec: BlockSpec) -> dict[str, tuple[int, ...]]:
         "attn.W_K": (g, d, d_k),
         "attn.W_V": (g, d, d_v),
     }
-    biases: dict[str, tuple[int, ...]] = {"attn.b_Q": (h, d_k), "attn.b_K": (g, d_k), "attn.b_V": (g, d_v)}
     if spec.output_projection:
         shapes["attn.W_O"] = (h, d_v, d)
-        biases["attn.b_O"] = (d,)
     if spec.qk_norm is not None:
-        for name in ("attn.q_norm", "attn.k_norm"):
-            shapes |= norm_shapes(name, spec.qk_norm, d_k, bias=spec.bias)
-    shapes |= norm_shapes("ln1", spec.norm, d, bias=spec.bias)
+        for name, heads in (("attn.q_norm", h), ("attn.k_norm", g)):
+            width = heads * d_k if spec.qk_norm_over == "all" else d_k
+            shapes |= norm_shapes(name, spec.qk_norm, width, bias=spec.has_bias("norm"))
+    for name in spec.norms:
+        shapes |= norm_shapes(name, spec.norm, d, bias=spec.has_bias("norm"))
     if spec.d_ff is not None:
-        shapes |= norm_shapes("ln2", spec.norm, d, bias=spec.bias)
         shapes["mlp.W_in"] = (d, spec.d_ff)
         shapes["mlp.W_out"] = (spec.d_ff, d)
-        biases |= {"mlp.b_in": (spec.d_ff,), "mlp.b_out": (d,)}
         if spec.gated:
             shapes["mlp.W_gate"] = (d, spec.d_ff)
-    return shapes | biases if spec.bias else shapes
+    return shapes | bias_shapes(spec)
+
+
+def bias_shapes(spec: BlockSpec) -> dict[str, tuple[int, ...]]:
+    """The biases of its matrix products."""
+    h, g, d, d_k, d_v = spec.n_heads, spec.n_kv_heads, spec.d_model, spec.d_k, spec.d_v
+    shapes: dict[str, tuple[int, ...]] = {}
+    if spec.has_bias("qkv"):
+        shapes |= {"attn.b_Q": (h, d_k), "attn.b_K": (g, d_k), "attn.b_V": (g, d_v)}
+    if spec.has_bias("output") and spec.output_projection:
+        shapes["attn.b_O"] = (d,)
+    if spec.has_bias("mlp") and spec.d_ff is not None:
+        shapes |= {"mlp.b_in": (spec.d_ff,), "mlp.b_out": (d,)}
+        if spec.gated:
+            shapes["mlp.b_gate"] = (spec.d_ff,)
+    return shapes
 
 
 def initial_weight(name: str, shape: tuple[int, ...], how: Initialisation, *, layer: int, dtype: DTypeLike) -> Array:

@@ -26,6 +26,9 @@ Count = Literal["flop", "mac"]
 #: Hidden pairs, under a causal mask or outside of a window: "half": they are skipped; "full": they are computed too.
 Hidden = Literal["half", "full"]
 Norm = Literal["layernorm", "rmsnorm"]
+#: What may have biases.
+BiasPart = Literal["qkv", "output", "mlp", "norm"]
+BIASES: tuple[BiasPart, ...] = ("qkv", "output", "mlp", "norm")
 
 #: FLOPs by convention, for each pair or number.
 SOFTMAX, SOFTCAP, ALIBI, ROTARY = 5, 3, 2, 3
@@ -48,8 +51,13 @@ class BlockShape:
     d_ff: int | None
     gated: bool = False
     norm: Norm = "layernorm"
+    #: a norm both before and after attention and feed-forward
+    sandwich: bool = False
     qk_norm: Norm | None = None
-    bias: bool = True
+    #: that norm is one over all heads, and has a gain for each
+    qk_norm_over_all: bool = False
+    #: what has biases
+    bias: tuple[BiasPart, ...] = BIASES
     output_projection: bool = True
     sinusoidal: bool = False
     alibi: bool = False
@@ -183,8 +191,7 @@ def _elementwise(s: BlockShape, n: int, pairs: int) -> Iterator[PartCost]:
         steps = 2 if s.gated else 1
         yield PartCost(part="activation", factor=steps, letters="N·d_ff", elementwise=steps * hidden, numbers=hidden)
     yield from _norms(s, n)
-    if s.bias:
-        biases = _bias_count(s)
+    if biases := _bias_count(s):
         yield PartCost(part="biases", letters=f"N·{biases:,}", elementwise=n * biases, parameters=biases)
     sums = 1 if s.d_ff is None else 2
     numbers = sums * n * s.d_model
@@ -193,10 +200,10 @@ def _elementwise(s: BlockShape, n: int, pairs: int) -> Iterator[PartCost]:
 
 
 def _norms(s: BlockShape, n: int) -> Iterator[PartCost]:
-    """The block's one or two norms, and those of q and k where it has them, whose gains the heads share."""
-    times = 1 if s.d_ff is None else 2
-    steps, numbers = times * _norm_steps(s.norm, bias=s.bias), n * s.d_model
-    gains = times * s.d_model * _tensors(s.norm, bias=s.bias)
+    """The block's norms, one or two to each part, and those of q and k where it has them."""
+    times = (1 if s.d_ff is None else 2) * (2 if s.sandwich else 1)
+    steps, numbers = times * _norm_steps(s, s.norm), n * s.d_model
+    gains = times * s.d_model * _tensors(s, s.norm)
     yield PartCost(
         part="norms",
         factor=steps,
@@ -206,31 +213,36 @@ def _norms(s: BlockShape, n: int) -> Iterator[PartCost]:
         parameters=gains,
     )
     if s.qk_norm is not None:
-        own, numbers = _norm_steps(s.qk_norm, bias=s.bias), n * (s.n_heads + s.n_kv_heads) * s.d_k
+        own, heads = _norm_steps(s, s.qk_norm), s.n_heads + s.n_kv_heads
+        numbers = n * heads * s.d_k
         yield PartCost(
             part="q_k_norms",
             factor=own,
             letters="N·(h+g)·d_k",
             elementwise=own * numbers,
             numbers=numbers,
-            parameters=2 * s.d_k * _tensors(s.qk_norm, bias=s.bias),
+            parameters=(heads if s.qk_norm_over_all else 2) * s.d_k * _tensors(s, s.qk_norm),
         )
 
 
-def _norm_steps(norm: Norm, *, bias: bool) -> int:
+def _norm_steps(s: BlockShape, norm: Norm) -> int:
     """FLOPs for each number that a norm writes."""
-    return NORM[norm] + _tensors(norm, bias=bias) - 1
+    return NORM[norm] + _tensors(s, norm) - 1
 
 
-def _tensors(norm: Norm, *, bias: bool) -> int:
+def _tensors(s: BlockShape, norm: Norm) -> int:
     """A gain, and a LayerNorm's bias."""
-    return 2 if bias and norm == "layernorm" else 1
+    return 2 if "norm" in s.bias and norm == "layernorm" else 1
 
 
 def _bias_count(s: BlockShape) -> int:
     """The numbers that are added after matrix products."""
-    attention = s.n_heads * s.d_k + s.n_kv_heads * (s.d_k + s.d_v) + (s.d_model if s.output_projection else 0)
-    return attention + (0 if s.d_ff is None else s.d_ff + s.d_model)
+    counts: dict[BiasPart, int] = {
+        "qkv": s.n_heads * s.d_k + s.n_kv_heads * (s.d_k + s.d_v),
+        "output": s.d_model if s.output_projection else 0,
+        "mlp": 0 if s.d_ff is None else (2 if s.gated else 1) * s.d_ff + s.d_model,
+    }
+    return sum(count for part, count in counts.items() if part in s.bias)
 
 
 def _positions(s: BlockShape, n: int, pairs: int) -> Iterator[PartCost]:
@@ -249,46 +261,3 @@ def _positions(s: BlockShape, n: int, pairs: int) -> Iterator[PartCost]:
 def multiply_adds(parts: Sequence[PartCost], names: Sequence[str]) -> int:
     """The multiply-adds of the parts with these names."""
     return sum(part.multiply_adds for part in parts if part.part in names)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Crossover:
-    """The number of tokens from which the core's N² multiply-adds reach those that grow with N; None: they never do."""
-
-    core_over_projections: int | None
-    #: all other matrix products: projections and feed-forward
-    core_over_rest: int | None
-
-
-def crossover(shape: BlockShape, *, hidden: Hidden = "half") -> Crossover:
-    """Where N² takes over: for the classic block at N = 2d and 6d, and where hidden pairs are skipped at 4d and 12d.
-
-    Without a window it is the ratio of the two coefficients, b/a for the core's a N² and the others' b N, rounded up;
-    the diagonal, which makes N(N + 1)/2 of causal pairs out of N²/2, is no N² and is left out. A window's core grows
-    like N from N = w on, so that it may never get there.
-
-    Source: derived here.
-    """
-    one = part_costs(shape, 1)
-    projections = multiply_adds(one, PROJECTIONS)
-    pair = shape.n_heads * (shape.d_k + shape.d_v)
-    return Crossover(
-        core_over_projections=_reaches(shape, pair, projections, hidden),
-        core_over_rest=_reaches(shape, pair, projections + multiply_adds(one, ("feed_forward",)), hidden),
-    )
-
-
-def _reaches(s: BlockShape, pair: int, token: int, hidden: Hidden) -> int | None:
-    """The least N at which N tokens' pairs, `pair` multiply-adds each, cost as much as `token` for each of N."""
-    skips = hidden == "half"
-    n = _ceiling(2 * token if s.causal and skips else token, pair)
-    if s.window is None or not skips or n <= s.window + (0 if s.causal else 1):
-        return n
-    keys, cut = (s.window, s.window * (s.window - 1)) if s.causal else (2 * s.window + 1, 2 * s.window * (s.window + 1))
-    beyond = keys * pair - token
-    return max(1, _ceiling(cut * pair, 2 * beyond)) if beyond > 0 else None
-
-
-def _ceiling(above: int, below: int) -> int:
-    """above/below, rounded up, in whole numbers."""
-    return -(-above // below)

@@ -3,7 +3,8 @@
 A run goes through stages, and takes what it keeps all along plus what its hungriest stage needs on the way.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 #: Elements of what is held in float64 at a time while rows are summed, and rows and tokens while equations are checked.
 PANEL, ROWS, TOKENS = 1 << 18, 256, 1 << 18
@@ -11,6 +12,13 @@ PANEL, ROWS, TOKENS = 1 << 18, 256, 1 << 18
 PANEL_ARRAYS = 7
 #: Float64 numbers that are kept of each row of an attention, while its statistics are made of them.
 ROW_NUMBERS = 20
+
+
+NormPosition = Literal["post", "pre", "sandwich", "output"]
+#: Arrays that T1 … H take, where H is an earlier step one with it: with a feed-forward, and without.
+LATE: dict[NormPosition, tuple[int, int]] = {"post": (6, 3), "pre": (5, 2), "sandwich": (5, 2), "output": (4, 2)}
+#: While equations are checked: steps worked out before the hungriest norm is, and what that norm takes itself.
+NORMING: dict[NormPosition, tuple[int, int]] = {"post": (6, 4), "pre": (4, 1), "sandwich": (6, 3), "output": (6, 3)}
 
 
 class BlockSize(NamedTuple):
@@ -26,8 +34,9 @@ class BlockSize(NamedTuple):
     d_ff: int
     #: numbers that it learns
     parameters: int
-    #: the norm stands before the attention and the feed-forward, and not after them
-    pre: bool
+    norm_position: NormPosition
+    #: numbers per token that a norm over all heads' queries, and one over all keys, need before a group of heads comes
+    moments: int
     #: rotary positions or a qk_norm make new queries and keys of the projected ones
     prepared: bool
     #: places (causal order, a window) hide keys
@@ -38,6 +47,16 @@ class BlockSize(NamedTuple):
     biased: bool
     #: bytes of a number: 2, 4 or 8
     itemsize: int
+
+    @property
+    def reads_norm(self) -> bool:
+        """Whether the projections read a norm of the block's input, which is an array of its own."""
+        return self.norm_position in ("pre", "sandwich")
+
+    @property
+    def late(self) -> int:
+        """The arrays that T1 … H take."""
+        return LATE[self.norm_position][0 if self.d_ff else 1]
 
     @property
     def working(self) -> int:
@@ -73,41 +92,51 @@ def panel_bytes(n: int, m: int, *, heads: int) -> int:
     return 8 * (PANEL_ARRAYS * heads * height * m + ROW_NUMBERS * heads * n)
 
 
-def block_run_bytes(block: BlockSize, n: int, *, layers: int) -> int:
-    """A run of n tokens through so many blocks, everything kept, and every step of it checked."""
+def block_run_bytes(blocks: Sequence[BlockSize], n: int) -> int:
+    """A run of n tokens through a stack of blocks, everything kept, and every step of it checked."""
+    kept = sum(block.parameters * block.itemsize + kept_bytes(block, n) for block in blocks)
+    embeddings = blocks[0].d_model * blocks[0].itemsize * n
+    return embeddings + kept + max(passing_bytes(block, n) for block in blocks)
+
+
+def kept_bytes(block: BlockSize, n: int) -> int:
+    """What a run keeps of a block: its matrices and its trace."""
     changed = block.hidden or block.capped or block.biased
     one = matrix_bytes(n, n, heads=block.heads, itemsize=block.working)
-    seen = n * n if block.hidden else 0
-    kept = layers * ((3 if changed else 2) * one + seen + trace_vectors(block) * n)
-    attention = (one + seen if block.hidden else 0) + (one if block.biased else 0) - late_vectors(block) * n
+    return (3 if changed else 2) * one + (n * n if block.hidden else 0) + trace_vectors(block) * n
+
+
+def passing_bytes(block: BlockSize, n: int) -> int:
+    """What the hungriest stage of a block takes on the way: its attention, summing the rows, or checking the steps."""
+    one = matrix_bytes(n, n, heads=block.heads, itemsize=block.working)
+    masking = one + n * n if block.hidden else 0
+    attention = masking + (one if block.biased else 0) - late_vectors(block) * n
     summing = panel_bytes(n, n, heads=block.heads) + block.heads * block.d_v * block.working * n
-    stages = (attention, summing, checking_bytes(block, n))
-    weights = block.parameters * block.itemsize * layers
-    return weights + block.d_model * block.itemsize * n + kept + max(stages)
+    return max(attention, summing, checking_bytes(block, n))
 
 
 def late_vectors(block: BlockSize) -> int:
     """Bytes per token of T1 … H."""
-    normed = 0 if block.pre and not block.d_ff else 1
-    output = 1 if block.d_ff and not block.pre else 0
-    return (2 + normed + (2 if block.d_ff else 0) + output) * block.d_model * block.itemsize
+    return block.late * block.d_model * block.itemsize
 
 
 def trace_vectors(block: BlockSize) -> int:
     """Bytes per token that a block's trace keeps besides its matrices."""
     queries_and_keys = (block.heads + block.shared) * block.d_k * (2 if block.prepared else 1)
-    projected = (queries_and_keys + block.shared * block.d_v + (block.d_model if block.pre else 0)) * block.itemsize
+    normed = block.d_model if block.reads_norm else 0
+    projected = (queries_and_keys + block.shared * block.d_v + normed) * block.itemsize
     return projected + block.heads * (block.d_v + 1) * block.working + late_vectors(block)
 
 
 def checking_bytes(block: BlockSize, n: int) -> int:
     """Working out a block's steps again in float64: its weights, its steps twice, what the heads gathered."""
     heads, d = block.heads * block.d_v, block.d_model
-    steps = late_vectors(block) // (d * block.itemsize) + (1 if block.pre else 0)
+    steps = block.late + (0 if block.norm_position == "post" and block.d_ff else 1)
+    parts = 2 if block.d_ff else 1
     gathering = d * n + min(n, ROWS) * (n + d)
-    normalising = (2 * steps + 4) * d * n
-    feeding = (steps + 5) * d * n + 3 * min(n * block.d_ff, TOKENS)
-    measuring = steps * d * n + max(block.d_ff, heads) * d
+    normalising = (1 + steps + parts + NORMING[block.norm_position][0 if block.d_ff else 1]) * d * n
+    feeding = 4 * d * n + 3 * min(n * block.d_ff, TOKENS)
+    measuring = steps * d * n + max(3 * d * n, max(block.d_ff, heads) * d)
     return 8 * (block.parameters + heads * n + max(gathering, normalising, feeding, measuring))
 
 
@@ -119,7 +148,8 @@ def streamed_run_bytes(block: BlockSize, n: int, *, layers: int, working: int) -
     """
     shared = block.heads // block.shared
     states = block.d_model * ((2 if layers > 1 else 1) * block.itemsize + block.working)
-    states += block.d_model * block.itemsize if block.pre or block.itemsize < 4 else 0
+    states += block.d_model * block.itemsize if block.reads_norm or block.itemsize < 4 else 0
+    states += 8 * block.moments
     group = (shared * (block.d_k + block.d_v) + block.d_k + block.d_v) * block.working + shared * block.working
     rows = 8 * (ROW_NUMBERS + 3 * shared + layers * block.heads)
     keys = (block.d_k + 3) * block.working + 8

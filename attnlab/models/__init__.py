@@ -1,0 +1,1 @@
+"""Real checkpoints: families as tables, tensors in, the same Stack out."""
