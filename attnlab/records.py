@@ -4,13 +4,14 @@ An experiment returns its own frozen record; its `report` is made of the shapes 
 should read them. Nothing here computes, prints or draws. Records that hold arrays have no useful ==, so none has one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,6 +62,8 @@ class Grid:
     column_axis: str = "key"
     #: What a cell's number is: the colour bar's label.
     quantity: str = "attention weight"
+    #: a table of numbers more than a picture: cells carry their numbers wherever they fit, and in a pipe always
+    numbers: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,6 +75,14 @@ class GridSheet:
     #: of the lines and of the columns; empty: the first panels' own titles
     row_labels: Sequence[str] = ()
     column_labels: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GridMaps:
+    """Several grids of one shape, each a quantity of its own on a scale of its own, under its own title."""
+
+    title: str
+    grids: Sequence[Grid]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -173,10 +184,98 @@ class Derivation:
     steps: Sequence[DerivationStep]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Widths:
+    """A block in numbers: tokens, heads and how wide everything is."""
+
+    n: int
+    d_model: int
+    heads: int
+    kv_heads: int
+    d_k: int
+    d_v: int
+    #: None: there is no feed-forward
+    d_ff: int | None
+    layers: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeadArrays:
+    """One head at work on n tokens: q and k are (n, d_k), v and the output (n, d_v)."""
+
+    #: what the projections read, (n, d_model)
+    x: FloatArray
+    #: (d_model, d_k), (d_model, d_k) and (d_model, d_v)
+    w_q: FloatArray
+    w_k: FloatArray
+    w_v: FloatArray
+    #: x W + b, before norms and rotary positions
+    q_projection: FloatArray
+    k_projection: FloatArray
+    q: FloatArray
+    k: FloatArray
+    v: FloatArray
+    #: q·k, scale·q·k, and the weights that the softmax makes of it, (n, n)
+    products: FloatArray
+    scores: FloatArray
+    weights: FloatArray
+    #: boolean, (n, n): which keys a query sees
+    visible: BoolArray
+    output: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BlockForm:
+    """What stands where in a block."""
+
+    #: "LayerNorm" or "RMSNorm"
+    norm: str
+    #: "post", "pre", "sandwich" or "output"
+    norm_position: str
+    #: the feed-forward reads the block's input
+    parallel: bool
+    #: what the two parts are, in a line or two each; no feed-forward: none
+    attention: Sequence[str]
+    feed_forward: Sequence[str]
+    #: "X", "T1" … "H" -> the mean length ‖·‖ of a token there
+    norms: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Diagram:
+    """A drawing of attention, of one head or of a whole block, with the numbers of a real run."""
+
+    #: "roles", "projections", "attention", "parallel" or "block"
+    kind: str
+    title: str
+    #: the configuration's name, and where in it this is: the line under the drawing
+    name: str
+    place: str
+    widths: Widths
+    #: n names, or none
+    tokens: Sequence[str]
+    arrays: HeadArrays
+    form: BlockForm
+    #: the number that q·k is multiplied by, and whether it is 1/√d_k
+    scale: float
+    usual_scale: bool
+    #: in a word each: what happens to q and k after their projection, what to the scores before the softmax, and what
+    #: hides keys
+    prepared: Sequence[str]
+    bent: Sequence[str]
+    masked: Sequence[str]
+    #: whether the projections add a bias, and whether W_O joins the heads
+    biased: bool
+    joined: bool
+    #: the token that asks, and the keys that are drawn for it
+    query: int
+    keys: Sequence[int]
+
+
 #: What a report is made of, in reading order.
 Part = Finding | Table | Grid | Checks | Derivation
 #: What can be drawn.
-Drawable = Grid | GridSheet | Histogram | Series | Panels
+Drawable = Grid | GridSheet | GridMaps | Histogram | Series | Panels | Diagram
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -94,8 +94,12 @@ def output(line: str, cwd: Path) -> list[str]:
 
 
 def outputs(block: str) -> list[list[str]]:
-    """What each command of a block prints; they are run one after the other in a directory of their own."""
+    """What each command of a block prints; they are run one after the other in a directory of their own.
+
+    It has this repository's `tests`, where small checkpoints lie, as a clone has.
+    """
     with TemporaryDirectory() as folder:
+        (Path(folder) / "tests").symlink_to(ROOT / "tests")
         return [output(command.line, Path(folder)) for command in commands(block)]
 
 

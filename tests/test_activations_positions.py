@@ -63,6 +63,14 @@ class TestActivations:
         assert 1 + math.erf(-9 / math.sqrt(2)) == 0
         assert gelu(np.array([-9.0]))[0] == pytest.approx(-1.0157e-18, rel=1e-4)
 
+    def test_gelu_of_float32_is_the_float64_one_rounded(self) -> None:
+        x = np.concatenate([np.linspace(-13, 40, 100_003), [-3e38, 3e38, 0, 1e-30, -1e-30]]).astype(np.float32)
+        with np.errstate(under="ignore"):
+            exact = gelu(x.astype(np.float64))
+            off = np.abs(gelu(x) - exact) / np.spacing(np.maximum(np.abs(exact), 1e-37).astype(np.float32))
+            assert off.max() <= 0.54
+            assert (np.abs(gelu_tanh(x) - exact) > 2 * np.spacing(np.abs(exact).astype(np.float32))).any()
+
     def test_gelu_tanh(self) -> None:
         exact = in_50_digits(
             lambda x: x / 2 * (1 + mpmath.tanh(mpmath.sqrt(2 / mpmath.pi) * (x + mpmath.mpf("0.044715") * x**3)))

@@ -61,6 +61,9 @@ class TestRun:
         ended = attnlab(*arguments, "--truncate", cwd=tmp_path)
         assert ended.code == 0, ended
         assert f"The first {most} of the text's " in ended.out
+        assert ended.out.count("[SEP]") >= 1
+        tokens = printed_json(*arguments[:-1], "--truncate", cwd=tmp_path)["tokens"]
+        assert (len(tokens), tokens[0], tokens[-1]) == (most, "[CLS]", "[SEP]")
 
 
 class TestWhy:

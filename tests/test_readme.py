@@ -56,7 +56,7 @@ def test_every_picture_and_file_that_is_linked_is_there() -> None:
 
 def test_its_python_runs() -> None:
     examples = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     names: dict[str, Any] = {}
     for example in examples:
         exec(compile(example, "README.md", "exec"), names)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from attnlab.maths import chunks, plan
+from attnlab.maths import chunks, plan, streamed_block
 from attnlab.maths.architecture import BlockSpec, Initialisation
 from attnlab.maths.block import LayerTrace, trace_block
 from attnlab.maths.dense import dense_statistics
@@ -82,7 +82,8 @@ def test_narrow_dtypes_round_where_the_dense_block_rounds(name: str, dtype: Any)
 
 
 class TestGroups:
-    def test_are_handed_over_one_after_the_other_with_what_they_ran_on(self) -> None:
+    def test_are_handed_over_one_after_the_other_with_what_they_ran_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(streamed_block, "TOGETHER", 1)
         spec, weights, x = case(VARIANTS["grouped"])
         trace = trace_block(spec, weights, x)
         seen: list[tuple[int, int]] = []
@@ -97,6 +98,24 @@ class TestGroups:
 
         stream_block(spec, weights, x, on_group=look)
         assert seen == [(0, 0), (3, 1)]
+
+    def test_of_a_short_text_are_taken_together(self) -> None:
+        spec, weights, x = case(VARIANTS["grouped"])
+        trace = trace_block(spec, weights, x)
+        taken: list[HeadGroup] = []
+        stream_block(spec, weights, x, on_group=taken.append)
+        (group,) = taken
+        np.testing.assert_allclose(group.inputs.k, trace.k, rtol=1e-12)
+        np.testing.assert_allclose(group.attention.output, trace.heads, rtol=1e-10, atol=1e-13)
+        assert [group.key_head(own) for own in range(spec.n_heads)] == [0, 0, 0, 1, 1, 1]
+
+    def test_taken_together_or_alone_make_the_same_block(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        spec, weights, x = case(VARIANTS["grouped"])
+        together = stream_block(spec, weights, x)
+        monkeypatch.setattr(streamed_block, "TOGETHER", 1)
+        alone = stream_block(spec, weights, x)
+        np.testing.assert_allclose(together.output, alone.output, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(together.statistics.entropy, alone.statistics.entropy, rtol=1e-12)
 
     def test_that_disagree_about_what_is_defined_keep_their_numbers(self) -> None:
         """A NaN in one head's key weights leaves the other head's statistics alone."""

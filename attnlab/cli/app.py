@@ -1,9 +1,10 @@
 """The commands, and the one place where they are called."""
 
 import os
+import sys
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -26,6 +27,7 @@ COMMANDS = {
     "lookup": "attention as a soft table lookup",
     "depth": "what stacking does to tokens and gradients",
     "verify": "the course's claims, tried on numbers",
+    "inspect": "a checkpoint's heads on a text, at any length",
     "cost": "FLOPs, bytes and parameters by formula",
     "config": "presets, checks and the schema of configurations",
 }
@@ -77,10 +79,19 @@ def needed(arguments: list[str]) -> Iterable[str]:
     return COMMANDS if "_ATTNLAB_COMPLETE" in os.environ else known or COMMANDS
 
 
+def show_whatever_it_can(stream: TextIO) -> None:
+    """Let a stdout that is not UTF-8 spell what its encoding cannot say, help and typer's own texts too."""
+    if stream.encoding.lower().replace("-", "") != "utf8":
+        from attnlab.show.encoding import prepare
+
+        prepare(stream)
+
+
 def run_app(arguments: list[str]) -> int:
     """Run a command line and return its exit code."""
 
     def work() -> int:
+        show_whatever_it_can(sys.stdout)
         code = build_app(needed(arguments))(args=arguments, prog_name="attnlab", standalone_mode=False)
         return code if isinstance(code, int) else 0
 

@@ -35,6 +35,11 @@ class Wishes:
         """Whether files are written: always, but with --json only where --out or --resume says."""
         return not self.json or self.out is not None or self.resume is not None
 
+    @property
+    def draws(self) -> bool:
+        """Whether figures are drawn: where files are written, unless they are not wanted."""
+        return self.figures and self.writes_files
+
 
 @contextmanager
 def run_directory(

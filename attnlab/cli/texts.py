@@ -56,40 +56,46 @@ def given_tokens(model: "Model", given: Given, budget: int, *, sentence: bool = 
             vocabulary.
         UsageError: two texts are given, or the tokenizers package is missing.
     """
-    from attnlab.files.texts import read_ids, read_text, sample_text
+    from attnlab.files.texts import read_ids
     from attnlab.models.tokenizer import Text
 
     given.check()
+    most = model.max_positions
     if given.ids is not None:
         ids = read_ids(given.ids, max_bytes=budget)
-        text = Text(ids, model.tokens_of(ids))
-    elif given.file is not None:
-        text = model.encode(read_text(given.file, max_bytes=budget))
-    elif given.text is not None:
-        text = model.encode(given.text)
-    else:
-        sample = sample_text()
-        text = model.encode(sample.partition(". ")[0] + "." if sentence else sample)
-    return cut(text, model.max_positions, truncate=given.truncate)
+        check_length(len(ids), most, truncate=given.truncate)
+        return Text(ids[:most], model.tokens_of(ids[:most])), len(ids)
+    text = given_text(given, budget, sentence=sentence)
+    whole = model.encode(text)
+    n = len(whole.ids)
+    check_length(n, most, truncate=given.truncate)
+    return (whole if most is None or n <= most else model.encode(text, most=most)), n
 
 
-def cut(text: "Text", most: int | None, *, truncate: bool) -> "tuple[Text, int]":
-    """The text, cut to the longest that the model can take where that is asked for, and its own length.
+def given_text(given: Given, budget: int, *, sentence: bool) -> str:
+    """The text asked for, or the sample, or its first sentence."""
+    from attnlab.files.texts import read_text, sample_text
+
+    if given.file is not None:
+        return read_text(given.file, max_bytes=budget)
+    if given.text is not None:
+        return given.text
+    return sample_text().partition(". ")[0] + "." if sentence else sample_text()
+
+
+def check_length(n: int, most: int | None, *, truncate: bool) -> None:
+    """Refuse a text of n tokens that the model cannot take.
 
     Raises:
-        InputError: it has no tokens, or too many.
+        InputError: it has no tokens, or more than may be, and is not to be cut.
     """
-    n = len(text.ids)
     if n == 0:
         raise InputError("the text has no tokens; expected one or more")
-    if most is None or n <= most:
-        return text, n
-    if not truncate:
+    if most is not None and n > most and not truncate:
         raise InputError(
             f"the text has {n:,} tokens; expected at most {most:,}, the model's positions; "
             f"--truncate takes the first {most:,}"
         )
-    return type(text)(text.ids[:most], text.tokens[:most]), n
 
 
 def refuse_for_checkpoint(config: str, given: Given, others: "dict[str, object]") -> None:

@@ -50,7 +50,7 @@ class Gathered:
         for own in range(group.inputs.shape[0]):
             steps = sampled_rows(head_of(group.inputs, own), self.queries)
             self.errors.append(row_error(group.inputs, group.attention, own, self.queries, steps))
-            self.heads[group.first + own] = self.gathered(group, steps)
+            self.heads[group.first + own] = self.gathered(group, own, steps)
             self.keep(group.first + own, steps)
 
     def keep(self, head: int, steps: AttentionSteps) -> None:
@@ -58,9 +58,13 @@ class Gathered:
         if head == self.shown:
             self.rows = rows_of(self.queries, steps)
 
-    def gathered(self, group: HeadGroup, steps: AttentionSteps) -> Array:
-        """Σ_j p_ij v_j as (P X) W_V + b_V, (queries, d_v): not with the values that were streamed."""
-        p, x = steps.weights[0], group.x
+    def gathered(self, group: HeadGroup, own: int, steps: AttentionSteps) -> Array:
+        """Σ_j p_ij v_j as (P X) W_V + b_V, (queries, d_v): not with the values that were streamed.
+
+        Args:
+            own: the head's place in the group.
+        """
+        p, x, key_head = steps.weights[0], group.x, group.key_head(own)
         seen = np.broadcast_to(True if steps.visible is None else steps.visible[0], p.shape)
         mixed = np.zeros((len(p), x.shape[1]))
         for tokens in token_chunks(*x.shape):
@@ -68,9 +72,9 @@ class Gathered:
             finite = np.asarray(np.isfinite(wide).all(axis=1))
             mixed += p[:, tokens] @ np.where(finite[:, None], wide, 0)
             mixed[(seen[:, tokens] & ~finite).any(axis=1)] = np.nan
-        found: Array = mixed @ self.wide["attn.W_V"][group.shared]
+        found: Array = mixed @ self.wide["attn.W_V"][key_head]
         if "attn.b_V" in self.wide:
-            found += p.sum(axis=1, keepdims=True) * self.wide["attn.b_V"][group.shared]
+            found += p.sum(axis=1, keepdims=True) * self.wide["attn.b_V"][key_head]
         return found
 
     def tokens(self, layer: StreamedLayer) -> Tokens:

@@ -10,15 +10,31 @@ from attnlab.maths.inputs import AttentionInputs
 from attnlab.maths.precision import Array, working_dtype
 
 
-def shape_only(spec: BlockSpec, n: int, dtype: np.dtype[Any]) -> AttentionInputs:
-    """A group's inputs as far as their shapes and settings go: every number is one 0, held once."""
+def shape_only(spec: BlockSpec, n: int, dtype: np.dtype[Any], *, key_heads: int = 1) -> AttentionInputs:
+    """A group's inputs as far as their shapes and settings go: every number is one 0, held once.
+
+    Args:
+        key_heads: of the group.
+    """
     r = spec.n_heads // spec.n_kv_heads
     zero = np.zeros((), working_dtype(dtype))
-    q, k, v = (np.broadcast_to(zero, shape) for shape in ((1, r * n, spec.d_k), (1, n, spec.d_k), (1, n, spec.d_v)))
-    bias = partial(alibi_panel, np.zeros(r), q.dtype) if spec.position == "alibi" else None
+    shapes = ((key_heads, rows, width) for rows, width in ((r * n, spec.d_k), (n, spec.d_k), (n, spec.d_v)))
+    q, k, v = (np.broadcast_to(zero, shape) for shape in shapes)
+    bias = partial(alibi_panel, np.zeros(key_heads * r), q.dtype) if spec.position == "alibi" else None
     scale = spec.score_scale
     return AttentionInputs(
-        q, k, v, None, bias, spec.causal, spec.window, scale, spec.softcap, (r, n, n), np.dtype(dtype), headed=True
+        q,
+        k,
+        v,
+        None,
+        bias,
+        spec.causal,
+        spec.window,
+        scale,
+        spec.softcap,
+        (key_heads * r, n, n),
+        np.dtype(dtype),
+        headed=True,
     )
 
 

@@ -1,10 +1,10 @@
 """One Transformer block on any number of tokens, without an n × n array: the equations of `block`, streamed.
 
-Heads come in groups: one key/value head and the query heads that use it. Only one group's queries, keys and values are
-held at a time, and only some tokens' feed-forward.
+Heads come in groups: a key/value head and the query heads that use it, or several such where the text is short. Only
+one group's queries, keys and values are held at a time, and only some tokens' feed-forward.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -32,17 +32,25 @@ from attnlab.maths.step_sums import StepSums
 from attnlab.maths.streaming import StreamedAttention, panel_count, stream
 from attnlab.maths.weights import BlockWeights, linear
 
+#: Numbers of a group's queries, keys, values and outputs up to which heads are taken together: 4 MiB in float32.
+TOGETHER = 1 << 20
+
 
 class HeadGroup(NamedTuple):
-    """The r query heads that share a key/value head, and what streaming made of them."""
+    """The query heads that use one key/value head or a few, and what streaming made of them."""
 
     #: what was projected, (n, d_model): the block's input, or its norm (pre-norm, sandwich)
     x: Array
-    #: the first of the query heads, and the key/value head
+    #: the first of the query heads, and of the key/value heads
     first: int
     shared: int
     inputs: AttentionInputs
     attention: StreamedAttention
+
+    def key_head(self, own: int) -> int:
+        """The block's key/value head that one of the group's query heads, counted from 0, uses."""
+        together = self.inputs.shape[0] // len(self.inputs.k)
+        return self.shared + own // together
 
 
 class StreamedLayer(NamedTuple):
@@ -88,7 +96,7 @@ def stream_block(
     over_all = tokens_moments(spec, weights, attention_input)
     joined = np.zeros((len(x), spec.d_model), working_dtype(np.result_type(x, weights["attn.W_V"])))
     parts = []
-    for shared in range(spec.n_kv_heads):
+    for shared in key_heads_together(spec, len(x)):
         group = stream_group(spec, weights, attention_input, shared, over_all, asymmetry, max_bytes, advance)
         add_heads(spec, weights, joined, group, x.dtype)
         parts.append(group.attention.statistics)
@@ -100,6 +108,14 @@ def stream_block(
     else:
         steps = later_steps(spec, weights, x, joined, sampled)
     return StreamedLayer(x, attention_input, joined_heads(parts), *steps)
+
+
+def key_heads_together(spec: BlockSpec, n: int) -> Iterator[slice]:
+    """The key/value heads, as many at a time as are small together; one where the text is long."""
+    one = n * (spec.n_heads // spec.n_kv_heads + 1) * (spec.d_k + spec.d_v)
+    count = max(1, TOGETHER // max(1, one))
+    for start in range(0, spec.n_kv_heads, count):
+        yield slice(start, min(start + count, spec.n_kv_heads))
 
 
 def normed(spec: BlockSpec, weights: BlockWeights, x: Array) -> Array:
@@ -138,32 +154,32 @@ def stream_group(
     spec: BlockSpec,
     weights: BlockWeights,
     x: Array,
-    shared: int,
+    shared: slice,
     over_all: TokensMoments,
     asymmetry: bool,
     max_bytes: int | None,
     advance: Callable[[], None],
 ) -> HeadGroup:
-    """Project the query heads of one key/value head and stream their attention."""
+    """Project the query heads of some key/value heads and stream their attention."""
     inputs = group_inputs(spec, weights, x, shared, over_all)
     compiled = pays(spec.n_heads * len(x) ** 2)  # of all heads, so that groups of one block are computed alike
     attention = stream(inputs, asymmetry=asymmetry, max_bytes=max_bytes, compiled=compiled, advance=advance)
-    return HeadGroup(x, shared * (spec.n_heads // spec.n_kv_heads), shared, inputs, attention)
+    return HeadGroup(x, shared.start * (spec.n_heads // spec.n_kv_heads), shared.start, inputs, attention)
 
 
 def group_inputs(
-    spec: BlockSpec, weights: BlockWeights, x: Array, shared: int, over_all: TokensMoments
+    spec: BlockSpec, weights: BlockWeights, x: Array, shared: slice, over_all: TokensMoments
 ) -> AttentionInputs:
-    """Queries (r, n, d_k), keys (1, n, d_k) and values of one key/value head, checked, with the block's settings."""
+    """Queries (s·r, n, d_k), keys (s, n, d_k) and values of s key/value heads, checked, with the block's settings."""
     r = spec.n_heads // spec.n_kv_heads
-    own, one = slice(shared * r, (shared + 1) * r), slice(shared, shared + 1)
+    own = slice(shared.start * r, shared.stop * r)
     q = prepared(spec, weights, "Q", projected(x, weights, "Q", own), own, over_all.q)
-    k = prepared(spec, weights, "K", projected(x, weights, "K", one), one, over_all.k)
+    k = prepared(spec, weights, "K", projected(x, weights, "K", shared), shared, over_all.k)
     bias = partial(alibi_panel, alibi_slopes(spec.n_heads)[own], working_dtype(q.dtype))
     return attention_inputs(
         q,
         k,
-        projected(x, weights, "V", one),
+        projected(x, weights, "V", shared),
         mask=None,
         bias=bias if spec.position == "alibi" else None,
         causal=spec.causal,
@@ -190,29 +206,34 @@ def block_panels(
     spec: BlockSpec, n: int, dtype: np.dtype[Any], *, asymmetry: bool = False, max_bytes: int | None = None
 ) -> int:
     """How often `stream_block` calls `advance` for n tokens."""
-    return spec.n_kv_heads * panel_count(shape_only(spec, n, dtype), asymmetry=asymmetry, max_bytes=max_bytes)
+    groups = (shape_only(spec, n, dtype, key_heads=s.stop - s.start) for s in key_heads_together(spec, n))
+    return sum(panel_count(group, asymmetry=asymmetry, max_bytes=max_bytes) for group in groups)
 
 
 def projected(x: Array, weights: BlockWeights, role: str, heads: slice) -> Array:
     """x W + b of some heads, (heads, n, width)."""
     w, b = weights[f"attn.W_{role}"][heads], weights.get(f"attn.b_{role}")
-    bias = None if b is None else b[heads, None]
-    found = np.empty((len(w), len(x), w.shape[-1]), np.result_type(x, w))
-    for tokens in token_chunks(*x.shape):
-        found[:, tokens] = linear(x[tokens], w, bias)
+    count, width = len(w), w.shape[-1]
+    found = np.empty((count, len(x), width), np.result_type(x, w))
+    matrix = w.transpose(1, 0, 2).reshape(-1, count * width)  # side by side: one product for all
+    bias = None if b is None else b[heads].ravel()
+    for tokens in token_chunks(len(x), max(x.shape[1], count * width)):
+        found[:, tokens] = linear(x[tokens], matrix, bias).reshape(-1, count, width).transpose(1, 0, 2)
     return found
 
 
 def add_heads(spec: BlockSpec, weights: BlockWeights, joined: Array, group: HeadGroup, dtype: np.dtype[Any]) -> None:
     """Add what a group's heads contribute to T1 (without b_O and a norm), which is rounded only once all are in."""
     outputs = rounded(group.attention.output, dtype)
-    for head, output in enumerate(outputs, start=group.first):
+    columns = slice(group.first * spec.d_v, (group.first + len(outputs)) * spec.d_v)
+    for tokens in token_chunks(len(joined), max(joined.shape[1], columns.stop - columns.start)):
+        here = outputs[:, tokens].transpose(1, 0, 2)
+        side_by_side = here.reshape(len(here), -1).astype(joined.dtype, copy=False)
         if spec.output_projection:
-            w_o = weights["attn.W_O"][head].astype(joined.dtype, copy=False)
-            for tokens in token_chunks(*joined.shape):
-                joined[tokens] += output[tokens].astype(joined.dtype, copy=False) @ w_o
+            w_o = weights["attn.W_O"].reshape(-1, spec.d_model)[columns].astype(joined.dtype, copy=False)
+            joined[tokens] += side_by_side @ w_o
         else:
-            joined[:, head * spec.d_v : (head + 1) * spec.d_v] = output
+            joined[tokens, columns] = side_by_side
 
 
 def later_steps(

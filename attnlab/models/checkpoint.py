@@ -71,8 +71,11 @@ class Model:
         names = [name for name in (CONFIG, TOKENIZER) if (self.folder / name).exists()]
         return {str(self.folder / name): sha256(self.folder / name) for name in names}
 
-    def encode(self, text: str) -> Text:
-        """A text's tokens.
+    def encode(self, text: str, *, most: int | None = None) -> Text:
+        """A text's tokens, the special ones around it among them.
+
+        Args:
+            most: a longer text is cut at its end until there are no more tokens than these.
 
         Raises:
             InputError: the folder has no tokenizer.json, or the text has no tokens.
@@ -82,7 +85,7 @@ class Model:
             raise InputError(
                 f"{shown(self.folder)}: no {TOKENIZER}; expected one to read a text, or --ids with the tokens' numbers"
             )
-        return self.tokenizer.encode(text)
+        return self.tokenizer.encode(text, most=most)
 
     def tokens_of(self, ids: Array) -> tuple[str, ...]:
         """What the tokens of these ids (n,) are called: their numbers, where nothing is there to name them."""
@@ -135,7 +138,7 @@ class Model:
         return self.stack.statistics(self.embedded(ids), asymmetry=asymmetry, max_bytes=max_bytes, advance=advance)
 
     def document(self, text: Text, text_tokens: int) -> dict[str, object]:
-        """What run.json says of the model on a text of so many tokens, cut or not: its blocks, its folder, the tokens."""
+        """What run.json says of the model on a text, which had so many tokens before it was cut."""
         digest = hashlib.sha256(text.ids.astype("<i8").tobytes()).hexdigest()
         return {
             **config_document(self.config),

@@ -1,5 +1,8 @@
 """A checkpoint's own tokenizer.json, read by the `tokenizers` package (extra `models`)."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,21 +44,43 @@ class Tokenizer:
                 "or --ids with the tokens' numbers"
             ) from problem
         text = read_text(path)
-        try:
+        self._where = shown(path)
+        with _refused(self._where):
             self._tokenizer: Any = tokenizers.Tokenizer.from_str(text)
-        except Exception as problem:  # the package raises no narrower kind
-            raise InputError(f"{shown(path)}: {problem}; expected a tokenizer.json") from problem
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
+            self._tokenizer.no_truncation()
 
-    def encode(self, text: str) -> Text:
-        """A text's tokens, with the special ones that the model expects around it."""
-        ids = np.array(self._tokenizer.encode(text).ids, np.int64)
+    def encode(self, text: str, *, most: int | None = None) -> Text:
+        """A text's tokens, with the special ones that the model expects around it.
+
+        Args:
+            most: tokens are taken off the text's end, and not the special ones, until there are no more.
+
+        Raises:
+            InputError: the tokenizer's parts do not go together, as only a text shows.
+        """
+        with _refused(self._where), self._truncating(most):
+            ids = np.array(self._tokenizer.encode(text).ids, np.int64)
         return Text(ids, self.tokens_of(ids))
 
+    @contextmanager
+    def _truncating(self, most: int | None) -> Iterator[None]:
+        """For the time of a `with` block texts are cut."""
+        if most is not None:
+            self._tokenizer.enable_truncation(most)
+        try:
+            yield
+        finally:
+            self._tokenizer.no_truncation()
+
     def tokens_of(self, ids: Array) -> tuple[str, ...]:
-        """The tokens' texts as people read them, without the space before a word."""
-        texts = {int(one): self._text(int(one)) for one in np.unique(ids)}
+        """The tokens' texts as people read them, without the space before a word.
+
+        Raises:
+            InputError: as `encode`.
+        """
+        with _refused(self._where):
+            texts = {int(one): self._text(int(one)) for one in np.unique(ids)}
         return tuple(texts[int(one)] for one in ids)
 
     def _text(self, one: int) -> str:
@@ -68,6 +93,42 @@ class Tokenizer:
         for sign, meant in _SPACES.items():
             seen = seen.replace(sign, meant)
         return seen.strip(" ") or "␣"
+
+
+@contextmanager
+def _refused(where: str) -> Iterator[None]:
+    """What the package raises, or panics with, as a complaint of the file.
+
+    Raises:
+        InputError: in place of it.
+    """
+    try:
+        with _silent():
+            yield
+    except MemoryError:
+        raise
+    except BaseException as problem:  # it raises no narrower kind than Exception, and its panics are not even that
+        if not isinstance(problem, Exception) and type(problem).__name__ != "PanicException":
+            raise
+        raise InputError(f"{where}: {shown(str(problem)[:200])}; expected a tokenizer.json") from problem
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing goes to stderr: a panic would first be told there, in lines of its own."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def numbers_as_tokens(ids: Array) -> tuple[str, ...]:

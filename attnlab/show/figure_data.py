@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import assert_never
 
+import numpy as np
+
 from attnlab import records
 
 Row = tuple[object, ...]
@@ -14,8 +16,11 @@ def figure_data(figure: records.Figure) -> tuple[Sequence[str], list[Row]] | Non
     A matrix of thousands of tokens would make a CSV of millions of rows: matrices are kept as arrays.
     """
     match figure.drawable:
-        case records.Grid() | records.GridSheet():
+        case records.Grid() | records.GridSheet() | records.Diagram():
             return None
+        case records.GridMaps() as maps:
+            first = maps.grids[0]
+            return ("map", first.row_axis, first.column_axis, "value"), list(_cells(maps))
         case records.Histogram() as histogram:
             bins = zip(histogram.edges[:-1], histogram.edges[1:], histogram.density, strict=True)
             theory = zip(histogram.theory_x, histogram.theory_density, strict=True)
@@ -28,6 +33,12 @@ def figure_data(figure: records.Figure) -> tuple[Sequence[str], list[Row]] | Non
             return columns, [(series.y_axis, *point) for series in panels.panels for point in _points(series)]
         case unknown:
             assert_never(unknown)
+
+
+def _cells(maps: records.GridMaps) -> Iterator[Row]:
+    for grid in maps.grids:
+        for (row, column), value in np.ndenumerate(grid.values):
+            yield grid.title, grid.row_labels[row], grid.column_labels[column], value
 
 
 def _points(series: records.Series) -> Iterator[Row]:

@@ -65,8 +65,10 @@ def heatmap(grid: Grid, console: Console) -> list[Text]:
     room = screen.width - columns * _CELL - _OVERHANG - 1
     names = _names(grid.row_labels, rows)
     needed = min(_SHORT_LABEL, max(cell_len(screen.label(name, _LABEL)) for name in names))
-    if max(rows, columns) <= _MOST_CELLS and room >= needed:
+    if room >= needed and (grid.numbers or max(rows, columns) <= _MOST_CELLS):
         return _number_cells(grid, screen, min(room, _LABEL))
+    if grid.numbers and not console.is_terminal:
+        return _number_cells(grid, screen, _LABEL)
     return _shaded_cells(grid, screen)
 
 
@@ -170,7 +172,8 @@ def _shaded_cells(grid: Grid, screen: _Screen) -> list[Text]:
     notes = []
     if layout.shape != grid.values.shape:
         down, across = (number(old / new) for old, new in zip(grid.values.shape, layout.shape, strict=True))
-        notes.append(f"each cell is the mean over {down} × {across} tokens")
+        what = "tokens" if (grid.row_axis, grid.column_axis) == ("query", "key") else "cells"
+        notes.append(f"each cell is the mean over {down} × {across} {what}")
     if np.isnan(values).any():
         notes.append("?: not a number")
     return [*lines, _scale_line(scale, screen, margin), _note(grid, screen, notes)]

@@ -9,6 +9,7 @@ import numpy as np
 from attnlab import records
 from attnlab.show import palette
 from attnlab.show.canvas import TITLE_COLUMNS, drawable, new_figure, saved, style
+from attnlab.show.diagrams import drawing
 from attnlab.show.encoding import shortened, token_label
 from attnlab.show.heatmap import area_averages
 from attnlab.show.lines import legend, line_figure, panel_figure
@@ -32,6 +33,11 @@ _MOST_CELLS = 1024
 _STRIP = 4
 #: One layer's heads go on so many to a line; wider sheets label their columns by number alone.
 _HEADS_A_LINE = 8
+#: Maps of several quantities go so many to a line; the height of one in inches is at least this, and it has so many
+#: ticks to an axis at most.
+_MAPS_A_LINE, _LOWEST_MAP, _MAP_TICKS = 2, 1.1, 12
+#: The lines and columns of a sheet that are named, at most.
+_SHEET_TICKS = 24
 #: In a sheet, a panel's share of its square, and the height of a square that holds the panel's label too.
 _PANEL, _LABELLED_PITCH = 0.92, 1.25
 
@@ -44,12 +50,16 @@ def draw(figure: records.Figure) -> "Figure":
                 return _heat_map(grid)
             case records.GridSheet() as sheet:
                 return _contact_sheet(sheet)
+            case records.GridMaps() as maps:
+                return _grid_maps(maps)
             case records.Histogram() as histogram:
                 return _bars(histogram)
             case records.Series() as series:
                 return line_figure(series)
             case records.Panels() as panels:
                 return panel_figure(panels)
+            case records.Diagram() as diagram:
+                return drawing(diagram)
             case unknown:
                 assert_never(unknown)
 
@@ -130,7 +140,7 @@ def _colour_bar(figure: "Figure", axes: "Axes", grid: records.Grid, scale: palet
         label += ", shades by square root"
     if any(np.ma.is_masked(image.get_array()) for image in axes.images):
         label += "; grey: not a number"
-    columns = int(_COLUMNS_AN_INCH * (figure.get_figheight() - 1))
+    columns = max(_TOKEN_COLUMNS, int(_COLUMNS_AN_INCH * (figure.get_figheight() - 1)))
     figure.colorbar(axes.images[0], ax=axes, label=textwrap.fill(label, columns), fraction=0.05, pad=0.02)
 
 
@@ -178,8 +188,41 @@ def _label_layers_and_heads(axes: "Axes", sheet: records.GridSheet) -> None:
     if len(heads) > _HEADS_A_LINE:  # their last words: there is no room for more
         heads = [name.split()[-1] for name in heads]
         axes.set_xlabel("head")
-    axes.set_yticks([index + _PANEL / 2 for index in range(len(layers))], list(map(drawable, layers)))
-    axes.set_xticks([index + _PANEL / 2 for index in range(len(heads))], list(map(drawable, heads)))
+    for place, names in ((axes.set_yticks, layers), (axes.set_xticks, heads)):
+        step = -(-len(names) // _SHEET_TICKS)  # more would stand on one another
+        place([index + _PANEL / 2 for index in range(0, len(names), step)], list(map(drawable, names[::step])))
+
+
+def _grid_maps(maps: records.GridMaps) -> "Figure":
+    """Side by side, _MAPS_A_LINE to a line, each with its own title and colour bar."""
+    rows, columns = maps.grids[0].values.shape
+    lines = -(-len(maps.grids) // _MAPS_A_LINE)
+    height = min(max(_SIDE / _MAPS_A_LINE * rows / columns, _LOWEST_MAP), _TALLEST / lines) + 0.7
+    figure = new_figure(maps.title, lines * height + 0.5)
+    places = figure.subplots(lines, _MAPS_A_LINE, squeeze=False).ravel()
+    for place, (axes, grid) in enumerate(zip(places, maps.grids, strict=False)):
+        image = _image(axes, grid, palette.Scale.of(grid.values))
+        axes.set_aspect("auto")
+        axes.spines[:].set_visible(False)
+        axes.set_title(drawable(grid.title), loc="left")
+        _sparse_ticks(axes, grid)
+        if place % _MAPS_A_LINE == 0:
+            axes.set_ylabel(drawable(grid.row_axis))
+        if place >= len(maps.grids) - _MAPS_A_LINE:
+            axes.set_xlabel(drawable(grid.column_axis))
+        figure.colorbar(image, ax=axes, fraction=0.06, pad=0.03)
+    for axes in places[len(maps.grids) :]:
+        axes.remove()
+    return figure
+
+
+def _sparse_ticks(axes: "Axes", grid: records.Grid) -> None:
+    """Rows and columns by their labels, as many as are readable."""
+    rows, columns = grid.values.shape
+    down, across = max(1, -(-rows // _MAP_TICKS)), max(1, -(-columns // _MAP_TICKS))
+    axes.set_yticks(range(0, rows, down), [drawable(label) for label in grid.row_labels[::down]])
+    axes.set_xticks(range(0, columns, across), [drawable(label) for label in grid.column_labels[::across]])
+    axes.tick_params(length=0)
 
 
 # --- bars

@@ -1,0 +1,304 @@
+"""`attnlab inspect`."""
+
+import os.path
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from attnlab.cli import options, texts
+from attnlab.cli.failures import about
+from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
+from attnlab.cli.progress import progress
+from attnlab.errors import AttnlabError, InputError
+
+if TYPE_CHECKING:
+    from attnlab.cli.run import Way
+    from attnlab.experiments.inspect import InspectConfig, InspectRecord, ModelFacts
+    from attnlab.experiments.run_record import Selection
+    from attnlab.files.config import Config
+    from attnlab.files.runs import RunDirectory
+    from attnlab.files.stacks import Bench
+
+EPILOG = """\b
+What makes a head worth a look, each with its number:
+  sink            over 0.3 of its weight on one key (Gu et al. 2024, on key 0)
+  saturated       over half of its rows with one key above 0.99 (ours)
+  collapsed       entropy below 0.1 of what is possible (ours; Zhai et al. 2023)
+  previous token  over half of its weight on key i − 1 (Clark et al. 2019)
+  next token      over half of its weight on key i + 1 (Clark et al. 2019)
+  near-uniform    entropy above 0.95 of what is possible (ours)
+  near-identical  rows within 0.05 of their weight of another head's (ours)
+  large score     beyond 128, where bfloat16 knows whole numbers only (ours)
+
+\b
+Examples:
+  attnlab inspect vaswani-base --layers 0-2 --no-figures
+  attnlab inspect gpt2-small --weights --layers 0 --no-figures"""
+
+Checkpoint = Annotated[
+    str | None,
+    typer.Argument(
+        help="a folder with config.json, model.safetensors, tokenizer.json; or a configuration", metavar="CHECKPOINT"
+    ),
+]
+Statistic = Annotated[str, typer.Option(help="what the table of layers and heads shows", metavar="NAME")]
+Head = Annotated[str | None, typer.Option(help="also show this head's matrix: LAYER.HEAD, such as 3.7", metavar="HEAD")]
+Layers = Annotated[str | None, typer.Option(help="only these, such as 0-3; none above is read", metavar="LIST")]
+Heads = Annotated[str | None, typer.Option(help="only these, in every layer", metavar="LIST")]
+KernelOption = Annotated[
+    str,
+    typer.Option("--kernel", help="dense makes the matrices, streaming does not; auto: the faster", metavar="KERNEL"),
+]
+Asymmetry = Annotated[
+    bool, typer.Option("--asymmetry", help="measure it also without the matrices: a second pass, about as long")
+]
+Arrays = Annotated[bool, typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names")]
+WeightsOnly = Annotated[bool, typer.Option("--weights", help="look at the weights alone; needs no text")]
+
+
+def inspect(
+    checkpoint: Checkpoint = None,
+    text: texts.TextOption = None,
+    text_file: texts.TextFile = None,
+    ids: texts.Ids = None,
+    truncate: texts.Truncate = False,
+    weights: WeightsOnly = False,
+    statistic: Statistic = "normalized_entropy",
+    head: Head = None,
+    layers: Layers = None,
+    heads: Heads = None,
+    kernel: KernelOption = "auto",
+    asymmetry: Asymmetry = False,
+    out: options.Out = None,
+    arrays: Arrays = False,
+    no_figures: options.NoFigures = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    max_memory: options.MaxMemory = None,
+    debug: options.Debug = False,
+) -> None:
+    """Say whether a model's heads are healthy on a text, at any length: sinks, saturated, collapsed, uniform ones.
+
+    A checkpoint without a text: a sample of some 300 words. Without CHECKPOINT: one head of a real model on a sentence;
+    a configuration's blocks run on their own input.
+    """
+    wishes = Wishes(command="inspect", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out))
+    given = texts.Given(text=text, file=text_file, ids=ids, truncate=truncate)
+    try:
+        from attnlab.cli.run import Way, kernel_wish, make_selection
+
+        budget = options.memory_budget(max_memory)
+        way = Way(kernel=kernel_wish(kernel, arrays=arrays), asymmetry=asymmetry, budget=budget, arrays=arrays)
+        selection = make_selection(head, layers, heads)
+        if weights:
+            options.refuse_beside("--weights, which needs no text", {**given.named, "--head": head})
+            inspect_weights(checkpoint, selection, wishes, way)
+            return
+        inspect_text(checkpoint, given, check_statistic(statistic), selection, wishes, way)
+    except AttnlabError as error:
+        raise about("inspect", error) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is inspected: a checkpoint on a text, or a configuration's blocks on their own input."""
+
+    facts: "ModelFacts"
+    bench: "Bench"
+    #: tokens of the whole text; more than the bench's where it was cut
+    whole: int
+    #: the longest text that it can take; None: any
+    positions: int | None
+    #: as run.json has it
+    document: dict[str, object]
+    seed: int | None
+
+
+def subject_of(source: str | None, given: texts.Given, way: "Way", *, text: bool) -> Subject:
+    """What the command line names.
+
+    Args:
+        text: whether a text is run; else the weights alone are looked at.
+    """
+    from attnlab.cli.choices import choose_config, is_checkpoint, seed_of
+    from attnlab.files.config import config_document
+    from attnlab.files.opening import shown
+    from attnlab.files.presets import preset_names
+    from attnlab.files.stacks import load_bench
+    from attnlab.maths.weights import parameter_count
+
+    if source is not None and is_checkpoint(source):
+        return checkpoint_subject(source, given, way, text=text)
+    if source is not None and source not in preset_names() and not os.path.lexists(source):
+        raise InputError(f"{shown(source)}: no such folder; expected a checkpoint's, a configuration file or a preset")
+    texts.refuse_without_checkpoint(given)
+    config = choose_config(source, None, None, None, None, way.budget)
+    bench = load_bench(config, max_bytes=way.budget, kernel="auto")
+    return Subject(
+        facts=facts_of(config, None, sum(parameter_count(spec) for spec in config.blocks)),
+        bench=bench,
+        whole=len(bench.x),
+        positions=None,
+        document=config_document(config),
+        seed=seed_of(config),
+    )
+
+
+def checkpoint_subject(folder: str, given: texts.Given, way: "Way", *, text: bool) -> Subject:
+    """A checkpoint and a text for it; of the sample text, where none is run, a single token."""
+    from attnlab.files.config import config_document
+    from attnlab.files.stacks import UNBOUNDED
+    from attnlab.models.checkpoint import load_checkpoint
+    from attnlab.models.tokenizer import Text
+
+    model = load_checkpoint(folder, keep=False)
+    tokens, whole = texts.given_tokens(model, given, way.budget) if text else (Text(np.zeros(1, np.int64), ("",)), 1)
+    return Subject(
+        facts=facts_of(model.config, model.family, model.parameters),
+        bench=model.bench(tokens, kernel="streaming", max_bytes=UNBOUNDED),
+        whole=whole,
+        positions=model.max_positions,
+        document=model.document(tokens, whole) if text else config_document(model.config),
+        seed=None,
+    )
+
+
+def facts_of(config: "Config", family: str | None, parameters: int) -> "ModelFacts":
+    """A model in a few words and numbers."""
+    from attnlab.experiments.inspect import ModelFacts
+
+    return ModelFacts(
+        name=config.name,
+        family=family,
+        layers=config.layers,
+        heads=config.block.n_heads,
+        kv_heads=config.block.n_kv_heads,
+        d_model=config.block.d_model,
+        d_k=config.block.d_k,
+        parameters=parameters,
+    )
+
+
+def inspect_text(
+    source: str | None, given: texts.Given, statistic: str, selection: "Selection", wishes: Wishes, way: "Way"
+) -> None:
+    """Run the model on the text layer by layer, print the result and write the files.
+
+    Raises:
+        typer.Exit: a check does not hold.
+    """
+    from attnlab.experiments.inspect import run, steps
+
+    subject = subject_of(source, given, way, text=True)
+    with progress("reading", 1, visible=not wishes.quiet) as bar:
+        config = configuration(subject, statistic, selection, way, pictures=wishes.draws)
+        bar.total = steps(config)
+        beginning = begin_document("inspect", subject.seed, subject.document)
+        with run_directory(wishes, subject.document, subject.seed, config.bench.sha256) as directory:
+            record = run(config, advance=bar.advance, under_way=bar.name)
+            bar.clear()
+            answer(record, wishes, directory, beginning, arrays=way.arrays)
+    if not all(check.holds for check in record.checks):
+        raise typer.Exit(1)
+
+
+def configuration(
+    subject: Subject, statistic: str, selection: "Selection", way: "Way", *, pictures: bool
+) -> "InspectConfig":
+    """What to inspect, checked before any layer is read.
+
+    Raises:
+        MemoryRefused: it would take more than may be used.
+        UsageError: the model has no such layer or head.
+    """
+    from attnlab.experiments.inspect import InspectConfig, reported
+    from attnlab.experiments.inspect_kernel import inspection_kernel
+
+    bench = subject.bench
+    layers, _, _ = reported(subject.facts, selection)
+    kept = len(layers) if way.arrays else 0
+    kernel, working = inspection_kernel(bench.config, len(bench.x), way.kernel, kept=kept, max_bytes=way.budget)
+    return InspectConfig(
+        model=subject.facts,
+        bench=replace(bench, kernel=kernel, working_bytes=working),
+        selection=selection,
+        kernel=kernel,
+        asymmetry=way.asymmetry,
+        arrays=way.arrays,
+        pictures=pictures,
+        statistic=statistic,
+        text_tokens=subject.whole,
+    )
+
+
+def check_statistic(name: str) -> str:
+    """The statistic asked for.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    from attnlab.experiments.run_document import SCALARS
+
+    return options.one_of("--statistic", name, SCALARS)
+
+
+def answer(
+    record: "InspectRecord",
+    wishes: Wishes,
+    directory: "RunDirectory | None",
+    beginning: "dict[str, object]",
+    *,
+    arrays: bool,
+) -> None:
+    """Print the result and write the files."""
+    from attnlab.experiments.inspect_document import csv_table, document
+    from attnlab.experiments.inspect_figures import figures
+    from attnlab.experiments.inspect_report import report
+    from attnlab.files.documents import csv_bytes, npz_bytes
+
+    files = {"result.csv": csv_bytes(*csv_table(record))}
+    if arrays:
+        files["arrays.npz"] = npz_bytes(record.arrays)
+    deliver(
+        wishes,
+        directory,
+        document={**beginning, **document(record)},
+        report=lambda: report(record),
+        figures=lambda: figures(record),
+        files=files,
+    )
+
+
+def inspect_weights(source: str | None, selection: "Selection", wishes: Wishes, way: "Way") -> None:
+    """Look at the model's weights alone, print the result and write the files."""
+    from attnlab.experiments.inspect_weights import run
+    from attnlab.experiments.inspect_weights_figures import figures
+    from attnlab.experiments.inspect_weights_report import csv_table, document, report
+    from attnlab.files.documents import csv_bytes
+
+    subject = subject_of(source, texts.Given(), way, text=False)
+    layers, heads = selection.layers, selection.heads
+    count = len(layers) if layers is not None else subject.facts.layers
+    with (
+        progress("reading layers", count, visible=not wishes.quiet) as bar,
+        run_directory(wishes, subject.document, subject.seed, subject.bench.sha256) as directory,
+    ):
+        record = run(
+            subject.bench.stack,
+            subject.facts,
+            positions=subject.positions,
+            layers=layers,
+            heads=heads,
+            advance=bar.advance,
+        )
+        bar.clear()
+        deliver(
+            wishes,
+            directory,
+            document={**begin_document("inspect", subject.seed, subject.document), **document(record)},
+            report=lambda: report(record),
+            figures=lambda: figures(record),
+            files={"result.csv": csv_bytes(*csv_table(record))},
+        )
