@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import transformers
 
-from attnlab.cli.inspect import facts_of
+from attnlab.cli.subjects import facts_of
 from attnlab.experiments.inspect import InspectConfig, run
 from attnlab.files.kernels import Kernel
 from attnlab.models.checkpoint import load_checkpoint

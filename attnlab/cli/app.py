@@ -29,6 +29,7 @@ COMMANDS = {
     "verify": "the course's claims, tried on numbers",
     "inspect": "a checkpoint's heads on a text, at any length",
     "cost": "FLOPs, bytes and parameters by formula",
+    "diagram": "attention drawn with a block's own numbers",
     "config": "presets, checks and the schema of configurations",
 }
 

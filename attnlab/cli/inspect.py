@@ -1,25 +1,22 @@
 """`attnlab inspect`."""
 
-import os.path
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from attnlab.cli import options, texts
 from attnlab.cli.failures import about
 from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
 from attnlab.cli.progress import progress
-from attnlab.errors import AttnlabError, InputError
+from attnlab.cli.subjects import Subject, subject_of
+from attnlab.errors import AttnlabError
 
 if TYPE_CHECKING:
     from attnlab.cli.run import Way
-    from attnlab.experiments.inspect import InspectConfig, InspectRecord, ModelFacts
+    from attnlab.experiments.inspect import InspectConfig, InspectRecord
     from attnlab.experiments.run_record import Selection
-    from attnlab.files.config import Config
     from attnlab.files.runs import RunDirectory
-    from attnlab.files.stacks import Bench
 
 EPILOG = """\b
 What makes a head worth a look, each with its number:
@@ -101,86 +98,6 @@ def inspect(
         raise about("inspect", error) from error
 
 
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """What is inspected: a checkpoint on a text, or a configuration's blocks on their own input."""
-
-    facts: "ModelFacts"
-    bench: "Bench"
-    #: tokens of the whole text; more than the bench's where it was cut
-    whole: int
-    #: the longest text that it can take; None: any
-    positions: int | None
-    #: as run.json has it
-    document: dict[str, object]
-    seed: int | None
-
-
-def subject_of(source: str | None, given: texts.Given, way: "Way", *, text: bool) -> Subject:
-    """What the command line names.
-
-    Args:
-        text: whether a text is run; else the weights alone are looked at.
-    """
-    from attnlab.cli.choices import choose_config, is_checkpoint, seed_of
-    from attnlab.files.config import config_document
-    from attnlab.files.opening import shown
-    from attnlab.files.presets import preset_names
-    from attnlab.files.stacks import load_bench
-    from attnlab.maths.weights import parameter_count
-
-    if source is not None and is_checkpoint(source):
-        return checkpoint_subject(source, given, way, text=text)
-    if source is not None and source not in preset_names() and not os.path.lexists(source):
-        raise InputError(f"{shown(source)}: no such folder; expected a checkpoint's, a configuration file or a preset")
-    texts.refuse_without_checkpoint(given)
-    config = choose_config(source, None, None, None, None, way.budget)
-    bench = load_bench(config, max_bytes=way.budget, kernel="auto")
-    return Subject(
-        facts=facts_of(config, None, sum(parameter_count(spec) for spec in config.blocks)),
-        bench=bench,
-        whole=len(bench.x),
-        positions=None,
-        document=config_document(config),
-        seed=seed_of(config),
-    )
-
-
-def checkpoint_subject(folder: str, given: texts.Given, way: "Way", *, text: bool) -> Subject:
-    """A checkpoint and a text for it; of the sample text, where none is run, a single token."""
-    from attnlab.files.config import config_document
-    from attnlab.files.stacks import UNBOUNDED
-    from attnlab.models.checkpoint import load_checkpoint
-    from attnlab.models.tokenizer import Text
-
-    model = load_checkpoint(folder, keep=False)
-    tokens, whole = texts.given_tokens(model, given, way.budget) if text else (Text(np.zeros(1, np.int64), ("",)), 1)
-    return Subject(
-        facts=facts_of(model.config, model.family, model.parameters),
-        bench=model.bench(tokens, kernel="streaming", max_bytes=UNBOUNDED),
-        whole=whole,
-        positions=model.max_positions,
-        document=model.document(tokens, whole) if text else config_document(model.config),
-        seed=None,
-    )
-
-
-def facts_of(config: "Config", family: str | None, parameters: int) -> "ModelFacts":
-    """A model in a few words and numbers."""
-    from attnlab.experiments.inspect import ModelFacts
-
-    return ModelFacts(
-        name=config.name,
-        family=family,
-        layers=config.layers,
-        heads=config.block.n_heads,
-        kv_heads=config.block.n_kv_heads,
-        d_model=config.block.d_model,
-        d_k=config.block.d_k,
-        parameters=parameters,
-    )
-
-
 def inspect_text(
     source: str | None, given: texts.Given, statistic: str, selection: "Selection", wishes: Wishes, way: "Way"
 ) -> None:
@@ -191,7 +108,7 @@ def inspect_text(
     """
     from attnlab.experiments.inspect import run, steps
 
-    subject = subject_of(source, given, way, text=True)
+    subject = subject_of(source, given, way.budget, text=True)
     with progress("reading", 1, visible=not wishes.quiet) as bar:
         config = configuration(subject, statistic, selection, way, pictures=wishes.draws)
         bar.total = steps(config)
@@ -278,7 +195,7 @@ def inspect_weights(source: str | None, selection: "Selection", wishes: Wishes, 
     from attnlab.experiments.inspect_weights_report import csv_table, document, report
     from attnlab.files.documents import csv_bytes
 
-    subject = subject_of(source, texts.Given(), way, text=False)
+    subject = subject_of(source, texts.Given(), way.budget, text=False)
     layers, heads = selection.layers, selection.heads
     count = len(layers) if layers is not None else subject.facts.layers
     with (

@@ -46,6 +46,9 @@ _STYLE = {
 @contextmanager
 def style() -> Iterator[None]:
     """matplotlib's defaults with ours over them, whatever the user's matplotlibrc says, until the end of the block."""
+    import logging
+
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its list of fonts is nobody's trouble
     import matplotlib.style
 
     with matplotlib.style.context(["default", _STYLE]):

@@ -1,0 +1,95 @@
+"""What `attnlab inspect` looks at: a checkpoint on a text, or a configuration's blocks on their own input."""
+
+import os.path
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attnlab.cli import texts
+from attnlab.errors import InputError
+
+if TYPE_CHECKING:
+    from attnlab.experiments.inspect import ModelFacts
+    from attnlab.files.config import Config
+    from attnlab.files.stacks import Bench
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is inspected: a checkpoint on a text, or a configuration's blocks on their own input."""
+
+    facts: "ModelFacts"
+    bench: "Bench"
+    #: tokens of the whole text; more than the bench's where it was cut
+    whole: int
+    #: the longest text that it can take; None: any
+    positions: int | None
+    #: as run.json has it
+    document: dict[str, object]
+    seed: int | None
+
+
+def subject_of(source: str | None, given: texts.Given, budget: int, *, text: bool) -> Subject:
+    """What the command line names.
+
+    Args:
+        text: whether a text is run; else the weights alone are looked at.
+    """
+    from attnlab.cli.choices import choose_config, is_checkpoint, seed_of
+    from attnlab.files.config import config_document
+    from attnlab.files.opening import shown
+    from attnlab.files.presets import preset_names
+    from attnlab.files.stacks import load_bench
+    from attnlab.maths.weights import parameter_count
+
+    if source is not None and is_checkpoint(source):
+        return checkpoint_subject(source, given, budget, text=text)
+    if source is not None and source not in preset_names() and not os.path.lexists(source):
+        raise InputError(f"{shown(source)}: no such folder; expected a checkpoint's, a configuration file or a preset")
+    texts.refuse_without_checkpoint(given)
+    config = choose_config(source, None, None, None, None, budget)
+    bench = load_bench(config, max_bytes=budget, kernel="auto")
+    return Subject(
+        facts=facts_of(config, None, sum(parameter_count(spec) for spec in config.blocks)),
+        bench=bench,
+        whole=len(bench.x),
+        positions=None,
+        document=config_document(config),
+        seed=seed_of(config),
+    )
+
+
+def checkpoint_subject(folder: str, given: texts.Given, budget: int, *, text: bool) -> Subject:
+    """A checkpoint and a text for it; of the sample text, where none is run, a single token."""
+    from attnlab.files.config import config_document
+    from attnlab.files.stacks import UNBOUNDED
+    from attnlab.models.checkpoint import load_checkpoint
+    from attnlab.models.tokenizer import Text
+
+    model = load_checkpoint(folder, keep=False)
+    tokens, whole = texts.given_tokens(model, given, budget) if text else (Text(np.zeros(1, np.int64), ("",)), 1)
+    return Subject(
+        facts=facts_of(model.config, model.family, model.parameters),
+        bench=model.bench(tokens, kernel="streaming", max_bytes=UNBOUNDED),
+        whole=whole,
+        positions=model.max_positions,
+        document=model.document(tokens, whole) if text else config_document(model.config),
+        seed=None,
+    )
+
+
+def facts_of(config: "Config", family: str | None, parameters: int) -> "ModelFacts":
+    """A model in a few words and numbers."""
+    from attnlab.experiments.inspect import ModelFacts
+
+    return ModelFacts(
+        name=config.name,
+        family=family,
+        layers=config.layers,
+        heads=config.block.n_heads,
+        kv_heads=config.block.n_kv_heads,
+        d_model=config.block.d_model,
+        d_k=config.block.d_k,
+        parameters=parameters,
+    )

@@ -1,0 +1,340 @@
+"""The drawings: nothing on them overlaps or is cut off, in any case; what stands on them is the run's own."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure as Drawn
+
+from attnlab.experiments.diagram import KINDS, Kind
+from attnlab.records import Diagram, Figure
+from attnlab.show import palette
+from attnlab.show.diagrams_canvas import TEXT, WIDTH, Canvas, measured, wrapped
+from attnlab.show.diagrams_matrix import cell_texts, darker, lengths, mixed
+from attnlab.show.plots import draw, figure_bytes
+from tests.diagram_cases import ODD, PRESETS, diagram, strained
+from tests.drawn_sheets import faults, sheet
+
+#: Points of a text when the drawing is 8 cm wide, and those 8 cm in points.
+READABLE, NARROW = 6.0, 8 / 2.54 * 72
+
+
+def drawn(record: Diagram) -> Drawn:
+    return draw(Figure(name=record.kind, drawable=record))
+
+
+@pytest.mark.parametrize("case", [*PRESETS, *ODD])
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_stand_clear_and_are_readable_at_8_cm(kind: Kind, case: str) -> None:
+    record = diagram(kind, case)
+    for shown in (record, strained(record)):
+        found = sheet(drawn(shown))
+        assert faults(found) == []
+        assert min(found.sizes.values()) * NARROW / found.width >= READABLE - 1e-3
+
+
+def on_a_canvas(spoil: Callable[[Canvas], object]) -> list[str]:
+    canvas = Canvas()
+    canvas.box(20, 20, 60, 40, name="box")
+    canvas.write(50, 40, "in the box"[:8])
+    canvas.line([(100, 40), (150, 40)])
+    spoil(canvas)
+    canvas.reach(100)
+    return faults(sheet(canvas.figure))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (lambda canvas: canvas.write(52, 44, "more"), "'in the b' on 'more'"),
+        (lambda canvas: canvas.write(WIDTH - 2, 80, "out"), "'out' leaves the sheet"),
+        (lambda canvas: canvas.write(125, 40, "struck"), "a line through 'struck'"),
+        (lambda canvas: canvas.write(80, 25, "edge"), "'edge' across the edge of box"),
+    ],
+)
+def test_what_is_amiss_is_seen(spoil: Callable[[Canvas], object], fault: str) -> None:
+    assert on_a_canvas(lambda canvas: None) == []
+    assert fault in on_a_canvas(spoil)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("format", ["png", "svg"])
+def test_the_same_record_gives_the_same_bytes(kind: Kind, format: str) -> None:
+    figures = [Figure(name=kind, drawable=diagram(kind, "sentence")) for _ in range(2)]
+    first, second = (figure_bytes(figure, "png" if format == "png" else "svg") for figure in figures)
+    assert first == second
+    assert first[:4] in (b"\x89PNG", b"<?xm")
+
+
+# --- roles
+
+
+def test_roles_follow_the_loudest_pair_and_account_for_all_weight() -> None:
+    record = diagram("roles", "sentence")
+    words = sheet(drawn(record)).words
+    assert (record.query, list(record.keys)) == (2, [0, 1, 2, 5])
+    assert words[0] == '"bank" asks every key; "river" answers loudest (0.69)'
+    assert {"[CLS]", "the", "river", "9 more", "$q_{2}$", "$k_{5}$", "$v_{5}$", "$o_{2}$"} <= {*words}
+    weights = record.arrays.weights[2]
+    assert "5.05" in words
+    assert [word for word in words if word in (".09", ".04", ".01", ".69", ".16")] == [
+        ".09",
+        ".04",
+        ".01",
+        ".69",
+        ".16",
+    ]
+    assert weights[[0, 1, 2, 5]].sum() + 0.16 == pytest.approx(1, abs=0.01)
+
+
+def test_a_weight_s_bar_is_as_long_as_its_share() -> None:
+    record = diagram("roles", "sentence")
+    found = sheet(drawn(record))
+    frame = found.box("weight 5")
+    bars = grey_bars(drawn(record))
+    shares = sorted(float(record.arrays.weights[2, j]) for j in record.keys)
+    assert sorted(bar / frame.width for bar in bars)[-1] == pytest.approx(shares[-1], abs=0.01)
+    assert len(bars) == len(record.keys) + 1
+
+
+def grey_bars(figure: Drawn) -> list[float]:
+    return [patch.get_width() for patch in figure.axes[0].patches if to_hex(patch.get_facecolor()) == "#c4c4c4"]
+
+
+def test_a_hidden_key_says_so_and_a_cap_is_named() -> None:
+    words = sheet(drawn(replace(diagram("roles", "tiny causal"), query=1))).words
+    assert words.count("hidden") == 2
+    assert "then cap ±50" in sheet(drawn(diagram("roles", "sandwich"))).words
+
+
+def test_keys_that_the_query_cannot_see_are_not_counted_among_the_others() -> None:
+    llama, gpt2 = (sheet(drawn(diagram("roles", case))).words for case in ("llama-like", "gpt2-small"))
+    assert {"2 more", "the same for each"} <= {*llama}  # token 5 sees 6 of 12 keys, and 4 are drawn
+    assert {"8 more", "hidden by the mask"} <= {*gpt2}  # token 3 sees 4, and they are drawn
+    assert any("every key it sees" in word for word in (llama[0], llama[1]))
+
+
+# --- numbers in cells
+
+
+def test_small_matrices_carry_the_run_s_own_numbers() -> None:
+    record = diagram("attention", "tiny")
+    words = sheet(drawn(record)).words
+    a = record.arrays
+    for values, decimals in ((a.q, 1), (a.k, 1), (a.v, 1), (a.products, 1), (a.weights, 2), (a.output, 1)):
+        for row in cell_texts(values, decimals):
+            assert {*row} <= {*words}
+    assert a.weights == pytest.approx(softmax(a.q @ a.k.T / 2))
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(scores)
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def test_cells_keep_to_their_decimals() -> None:
+    values = np.array([[0.314, -0.314, -0.001], [1.5, -2.25, 0.0]])
+    assert cell_texts(values) == [[".31", "-.31", ".00"], ["1.50", "-2.25", ".00"]]
+    assert cell_texts(values, 1) == [["0.3", "-0.3", "0.0"], ["1.5", "-2.2", "0.0"]]
+    assert cell_texts(np.array([[123.4, -5.0]])) == [["123", "-5"]]
+    assert cell_texts(np.array([[1.0, 0.0, np.nan]])) == [["1", "0", ""]]
+    assert cell_texts(np.array([[12345.0, np.inf]])) == [["1e4", "inf"]]
+
+
+def test_hidden_cells_are_blank() -> None:
+    words = sheet(drawn(diagram("attention", "tiny causal"))).words
+    hidden = 4 * 3 // 2
+    drawn_cells = [word for word in words if word.startswith(".") or word == "1"]
+    assert "1" in drawn_cells
+    assert np.isfinite(diagram("attention", "tiny causal").arrays.weights).all()
+    assert len([word for word in words if word in weight_words()]) == 4 * 4 - hidden
+
+
+def weight_words() -> list[str]:
+    arrays = diagram("attention", "tiny causal").arrays
+    texts = cell_texts(np.where(arrays.visible, arrays.weights, np.nan))
+    others = {
+        text
+        for values in (arrays.q, arrays.k, arrays.v, arrays.products, arrays.output)
+        for row in cell_texts(values)
+        for text in row
+    }
+    assert not others & {text for row in texts for text in row if text}
+    return [text for row in texts for text in row if text]
+
+
+# --- the scale, the shapes, the colours
+
+
+@pytest.mark.parametrize(
+    ("case", "shown"), [("sentence", r"$\div\sqrt{32}$"), ("sandwich", r"$\times 0.0883$"), ("unscaled", r"$\times 1$")]
+)
+def test_the_scale_factor_is_the_largest_text_and_on_black(case: str, shown: str) -> None:
+    figure = drawn(diagram("attention", case))
+    found = sheet(figure)
+    assert max(found.sizes, key=found.sizes.__getitem__) == shown
+    (badge,) = [patch for patch in figure.axes[0].patches if patch.get_facecolor() == (0, 0, 0, 1)]
+    assert badge.get_gid() == "scale"
+
+
+def test_the_scale_s_effect_is_measured() -> None:
+    record = diagram("attention", "sentence")
+    variance = record.arrays.products.var()
+    words = sheet(drawn(record)).words
+    assert f"The scale takes the scores' variance from {variance:.1f} to {variance / 32:.2f}." in words
+    assert any(word.startswith("No scale") for word in sheet(drawn(diagram("attention", "unscaled"))).words)
+
+
+def test_lengths_are_to_one_scale_and_long_ones_say_that_they_are_cut() -> None:
+    found = lengths([6, 4, 24], 8, 96)
+    assert found == {4: (16.0, False), 6: (24.0, False), 24: (96.0, False)}
+    found = lengths([13, 384, 32, 2048], 8.5, 60)
+    assert found[32][0] / found[13][0] == pytest.approx(32 / 13)
+    assert not found[13][1]
+    assert not found[32][1]
+    assert (found[384][1], found[2048][1]) == (True, True)
+    assert found[32][0] < found[384][0] < found[2048][0] == 60
+
+
+@pytest.mark.parametrize("case", ["tiny", "sentence"])
+def test_parallel_draws_shapes_to_scale(case: str) -> None:
+    record = diagram("parallel", case)
+    found = sheet(drawn(record))
+    sides = {placed.name: placed.box for placed in found.boxes if placed.name}
+    w = record.widths
+    assert sides["S"].width == pytest.approx(sides["S"].height, abs=0.1)
+    assert sides["A"].width / sides["V"].width == pytest.approx(w.n / w.d_v, rel=0.02)
+    assert sides[r"K^{\top}"].height / sides[r"K^{\top}"].width == pytest.approx(w.d_k / w.n, rel=0.05)
+    assert f"{w.n} × {w.d_k}" in found.words
+    assert f"{w.d_model} × {w.d_k}" in found.words
+
+
+@pytest.mark.parametrize("case", ["gpt2-small", "llama-like"])
+def test_parallel_says_what_runs_at_once(case: str) -> None:
+    record = diagram("parallel", case)
+    words = sheet(drawn(record)).words
+    w = record.widths
+    assert f"12 tokens × ({w.heads} + {w.kv_heads} + {w.kv_heads}) projections" in words
+    assert words.count(f"× {w.heads} heads") == 2
+    assert words.count("all at once") == 4
+    assert sheet(drawn(diagram("parallel", "single-head"))).words.count("all at once") == 3
+
+
+@pytest.mark.parametrize("kind", ["roles", "projections", "attention", "parallel"])
+def test_a_role_has_its_colour_in_every_drawing(kind: Kind) -> None:
+    figure = drawn(diagram(kind, "sentence"))
+    edges = {to_hex(patch.get_edgecolor()) for patch in figure.axes[0].patches}
+    roles = [palette.QUERY, palette.KEY, palette.VALUE] + ([] if kind == "projections" else [palette.OUTPUT])
+    assert {darker(role) for role in roles} <= edges
+
+
+def test_colours_are_mixed_with_white_or_black() -> None:
+    assert mixed("#000000", 0.0) == "#ffffff"
+    assert mixed("#204060", 1.0) == "#204060"
+    assert mixed("#ffffff", 0.5, "#000000") == "#808080"
+
+
+@pytest.mark.parametrize("case", PRESETS)
+def test_projections_label_every_dimension(case: str) -> None:
+    record = diagram("projections", case)
+    words, w = sheet(drawn(record)).words, record.widths
+    assert {f"$d={w.d_model}$", f"$d_k={w.d_k}$", f"$d_v={w.d_v}$"} <= {*words}
+    assert len([word for word in words if word.startswith(f"{w.d_model:,} × {w.d_k:,}")]) == 3
+    assert any(word.endswith(f", {w.heads} heads") for word in words) == (w.heads > 1)
+    assert any("b_Q" in word for word in words) == record.biased
+
+
+# --- the block
+
+
+@pytest.mark.parametrize(
+    ("case", "norms", "equations"),
+    [
+        ("vaswani-base", 2, ["T2 = X + T1", "T3 = LayerNorm(T2)", "T5 = T3 + T4", "H = LayerNorm(T5)"]),
+        ("gpt2-small", 2, ["T2 = X + T1", "T5 = T2 + T4", "H = T5"]),
+        ("sandwich", 4, ["T2 = X + T1", "T5 = T2 + T4", "H = T5"]),
+        ("output", 2, ["T2 = X + T1", "T5 = T2 + T4", "H = T5"]),
+        ("parallel", 2, ["T2 = X + T1", "T5 = T2 + T4", "H = T5"]),
+        ("single-head", 1, ["T2 = X + T1", "H = LayerNorm(T2)"]),
+        ("pre, no feed-forward", 1, ["T2 = X + T1", "H = T2"]),
+    ],
+)
+def test_a_block_has_its_own_norms_and_equations(case: str, norms: int, equations: list[str]) -> None:
+    found = sheet(drawn(diagram("block", case)))
+    assert len([placed for placed in found.boxes if placed.name == "norm"]) == norms
+    assert [word for word in found.words if " = " in word] == equations
+
+
+@pytest.mark.parametrize("case", ["vaswani-base", "gpt2-small", "sandwich", "output", "parallel"])
+def test_the_residual_path_runs_from_x_to_h_past_both_parts(case: str) -> None:
+    figure = drawn(diagram("block", case))
+    found = sheet(figure)
+    (path,) = [line for line in figure.axes[0].lines if line.get_gid() == "residual"]
+    thick = float(path.get_linewidth())
+    assert all(float(line.get_linewidth()) < thick for line in figure.axes[0].lines if line is not path)
+    (x,) = {float(place) for place in path.get_xdata()}
+    for part in ("Self-attention", "Feed-forward"):
+        box = found.box(part)
+        assert not box.x0 <= x <= box.x1
+    branches = [line for line in figure.axes[0].lines if line.get_gid() == "branch"]
+    assert len(branches) == 4
+    assert [x in line.get_xdata() for line in branches] == [True, False, True, False]
+
+
+def test_where_the_norms_stand() -> None:
+    """On the stream after each sum (post), or above (pre) or below (output) its part on the branch."""
+    post, pre, output = (sheet(drawn(diagram("block", case))) for case in ("bert-base", "gpt2-small", "output"))
+    for found, on_branch, above in ((post, False, None), (pre, True, True), (output, True, False)):
+        norm = next(placed.box for placed in found.boxes if placed.name == "norm")
+        part = found.box("Self-attention")
+        assert (abs(norm.x0 + norm.x1 - part.x0 - part.x1) < 2) == on_branch
+        assert above is None or (norm.y0 > part.y1) == above
+
+
+@pytest.mark.parametrize(
+    ("case", "said"), [("vaswani-base", "6 such layers"), ("96 heads", "48 such layers"), ("tiny", None)]
+)
+def test_layers_are_stacked(case: str, said: str | None) -> None:
+    found = sheet(drawn(diagram("block", case)))
+    assert [word for word in found.words if "such layers" in word] == ([] if said is None else [said])
+
+
+def test_a_block_shows_how_long_its_tokens_are() -> None:
+    record = diagram("block", "sentence")
+    assert {f"‖{name}‖ {value:.3g}" for name, value in record.form.norms.items()} <= {
+        word.rstrip("0").rstrip(".") if "‖" in word else word for word in sheet(drawn(record)).words
+    } | {*sheet(drawn(record)).words}
+
+
+# --- texts
+
+
+def test_a_text_is_measured_as_it_is_drawn() -> None:
+    for text, size, bold, formula in (
+        ("river", 12, False, False),
+        ("Σ: 13 × 32", 14, True, False),
+        (r"$\alpha_{ij}$", 15, False, True),
+    ):
+        canvas = Canvas()
+        artist = (
+            canvas.formula(100, 20, text.strip("$")) if formula else canvas.write(100, 20, text, size=size, bold=bold)
+        )
+        canvas.reach(60)
+        canvas.figure.set_dpi(400)
+        width = artist.get_window_extent().width * 72 / 400
+        assert measured(text, size, bold, formula).width == pytest.approx(width, abs=0.6)
+
+
+def test_lines_break_at_a_comma_and_evenly_and_give_way_to_an_ellipsis() -> None:
+    assert wrapped("one two", 400) == ["one two"]
+    assert wrapped("three little words, and four", 140) == ["three little words,", "and four"]
+    lines = wrapped("alpha beta gamma delta epsilon zeta", 140)
+    assert len(lines) == 2
+    assert abs(measured(lines[0]).width - measured(lines[1]).width) < 40
+    cut = wrapped("many words " * 20, 140)
+    assert len(cut) == 2
+    assert cut[1].endswith("…")
+    assert all(measured(line).width <= 140 for line in cut)
+    assert measured("x", TEXT).width > 0
