@@ -22,6 +22,10 @@ class UsageError(AttnlabError, ValueError):
     exit_code = 2
 
 
+#: So many mistakes of one configuration are listed, and the others counted.
+MOST_LISTED = 20
+
+
 class ConfigError(AttnlabError, ValueError):
     """A configuration that is wrong or not found.
 
@@ -37,7 +41,9 @@ class ConfigError(AttnlabError, ValueError):
         if len(complaints) == 1:
             text = complaints[0]
         else:
-            text = "\n".join([f"{source}: {len(complaints)} mistakes", *complaints])
+            more = len(complaints) - MOST_LISTED
+            rest = [f"… and {more:,} more; expected none"] if more > 0 else []
+            text = "\n".join([f"{source}: {len(complaints)} mistakes", *complaints[:MOST_LISTED], *rest])
         super().__init__(text)
 
 

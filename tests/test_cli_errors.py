@@ -1,5 +1,6 @@
 """What a person meets when something goes wrong: one line, the promised exit code, and no traceback."""
 
+import gc
 import json
 import os
 import re
@@ -12,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attnlab.cli import app
+from attnlab.__main__ import main
+from attnlab.cli import app, failures
 from attnlab.cli import config as config_commands
 from tests.commands import Ended, attnlab, environment, error_line
 
@@ -125,11 +127,12 @@ class TestBugs:
         assert err.startswith(TRACEBACK)
         assert err.splitlines()[-1].startswith("attnlab: error: a bug: NameError: ")
 
+    @pytest.mark.parametrize("problem", [MemoryError(), RuntimeError("can't start new thread")])
     def test_running_out_of_memory_is_none(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, problem: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         def exhausted(*_: object) -> None:
-            raise MemoryError
+            raise problem
 
         monkeypatch.setattr(config_commands, "begin_document", exhausted)
         assert app.run_app(["config", "list", "--json"]) == 4
@@ -139,6 +142,33 @@ class TestBugs:
 
 
 class TestSignals:
+    def test_before_anything_began(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        def interrupted(arguments: list[str]) -> int:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(gc, "set_threshold", lambda threshold: None)
+        monkeypatch.setattr(app, "run_app", interrupted)
+        assert main() == 130
+        assert capsys.readouterr() == ("", "attnlab: error: interrupted: nothing had begun\n")
+
+    def test_while_an_error_is_told(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        """The second of two, which comes while the first is being cleared up, does nothing."""
+
+        def told(text: str, code: int, *, debug: bool) -> int:
+            monkeypatch.undo()
+            signal.raise_signal(signal.SIGTERM)
+            raise AssertionError("the signal was not heeded")
+
+        before = {number: signal.getsignal(number) for number in failures.STOPPING}
+        monkeypatch.setattr(failures, "_failed", told)
+        try:
+            assert app.run_app(["run", "nope"]) == 143
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        assert capsys.readouterr().err == "attnlab: error: terminated: the result is not complete\n"
+
     @pytest.mark.parametrize(
         ("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
     )
@@ -192,13 +222,18 @@ class TestStdout:
     def test_errors_never_go_there(self, tmp_path: Path) -> None:
         assert shell("attnlab run nope 2>&-", tmp_path) == (2, "", "")
         if Path("/dev/full").exists():
-            assert shell("attnlab run nope 2>/dev/full", tmp_path) == (2, "", "")
+            buffered = "PYTHONUNBUFFERED= attnlab run nope"  # what stays in a buffer is written at exit: code 120
+            assert shell(f"{buffered} 2>/dev/full", tmp_path) == (2, "", "")
 
     @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
     def test_of_a_small_alphabet(self, encoding: str, tmp_path: Path) -> None:
         ended = attnlab("why", "bank", "river", cwd=tmp_path, env={"PYTHONIOENCODING": encoding})
         assert (ended.code, ended.err) == (0, "")
         assert "sum over 13 keys" in ended.out
+
+    def test_of_a_small_alphabet_shows_help_too(self, tmp_path: Path) -> None:
+        ended = attnlab("gradient", "--help", cwd=tmp_path, env={"PYTHONIOENCODING": "ascii"})
+        assert (ended.code, ended.err) == (0, "")
 
     def test_of_any_width_holds_the_same_words(self, tmp_path: Path) -> None:
         narrow, wide = (

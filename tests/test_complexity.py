@@ -14,10 +14,11 @@ from attnlab.experiments import complexity
 from attnlab.experiments.complexity import chosen_variants, installed, require_sound, run
 from attnlab.experiments.complexity_checks import equality_checks
 from attnlab.experiments.complexity_crossovers import crossovers
-from attnlab.experiments.complexity_document import COLUMNS, config_of, csv_table, document, settings
+from attnlab.experiments.complexity_document import COLUMNS, csv_table, document, settings
 from attnlab.experiments.complexity_figures import figures
 from attnlab.experiments.complexity_record import ComplexityConfig, ComplexityRecord
 from attnlab.experiments.complexity_report import amount, report
+from attnlab.experiments.complexity_resumed import config_of
 from attnlab.experiments.complexity_saved import SavedPoints, experiment
 from attnlab.experiments.complexity_sizes import octaves, sizes
 from attnlab.experiments.complexity_variants import KERNELS, MECHANISMS, Part, Setting, full_variant, variant
@@ -276,7 +277,7 @@ class TestDocument:
 
     def test_settings_come_back(self) -> None:
         assert config_of(settings(CONFIG), seed=0, max_bytes=7) == dataclasses.replace(CONFIG, max_bytes=7)
-        with pytest.raises(InputError, match=r"run.json: config: 'mechanisms'; expected the settings"):
+        with pytest.raises(InputError, match=r"run.json: config: mechanisms: missing; expected a list"):
             config_of({}, seed=0, max_bytes=0)
 
 

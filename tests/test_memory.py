@@ -1,6 +1,7 @@
 """What may be used, read from fake /proc and control groups, and what a run takes, against what it is seen to take."""
 
 import gc
+import os
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,7 @@ from attnlab.files.embeddings import QKV
 from attnlab.files.kernels import Kernel, KernelWish, Need, choose_kernel
 from attnlab.files.stacks import LEAST_WORKING, UNBOUNDED, load_bench, run_bytes, streamed_bytes
 from attnlab.maths.plan import WORKING
-from attnlab.measure.memory import available_bytes, cgroup_bytes, machine_bytes
+from attnlab.measure.memory import available_bytes, cgroup_bytes, limit_bytes, machine_bytes
 from attnlab.theory.memory import dense_bytes, matrix_bytes
 
 GIB = 2**30
@@ -103,6 +104,18 @@ class TestControlGroups:
 
     def test_none(self, tmp_path: Path) -> None:
         assert cgroup_bytes(tmp_path / "proc", tmp_path / "cgroup") == []
+
+
+class TestLimits:
+    def test_of_the_address_space(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        resource = pytest.importorskip("resource")
+        proc, cgroups = tree(tmp_path, {"proc/meminfo": MEMINFO, "proc/self/statm": "1000 200 100 1 0 500 0"})
+        page = os.sysconf("SC_PAGE_SIZE")
+        for limit, left in ((GIB, [GIB - 1000 * page]), (page, [0]), (resource.RLIM_INFINITY, [])):
+            monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, resource.RLIM_INFINITY))
+            assert limit_bytes(proc) == left
+            assert available_bytes(proc, cgroups) == min(left, default=8 * GIB)
+        assert limit_bytes(tmp_path / "none") == []
 
 
 def arrays(heads: int, n: int, *, mask: bool, dtype: type[np.floating]) -> QKV:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from attnlab import InputError, load_checkpoint
 from attnlab.models.families import FAMILIES
@@ -153,6 +154,12 @@ class TestNothingOutsideTheFolderIsOpened:
 
 
 class TestIndex:
+    def test_one_file_beside_it_is_read_instead(self, llama: Path) -> None:
+        tensors = {n: t for file in llama.glob("*.safetensors") for n, t in safetensors.numpy.load_file(file).items()}
+        (llama / "model.safetensors").write_bytes(safetensors.numpy.save(tensors))
+        (llama / SECOND).unlink()
+        assert load_checkpoint(llama).parameters == sum(tensor.size for tensor in tensors.values())
+
     def test_a_shard_is_missing(self, llama: Path) -> None:
         (llama / SECOND).unlink()
         assert refusal(llama).startswith(f"{llama}/{SECOND}: no such file")

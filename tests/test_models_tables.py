@@ -150,6 +150,7 @@ class TestWindowsAndScales:
         scales = [spec.scale for spec in specs("gpt2", scale_attn_by_inverse_layer_idx=True)]
         np.testing.assert_allclose(scales, [2**-0.5, 2**-0.5 / 2, 2**-0.5 / 3, 2**-0.5 / 4])
         assert [spec.scale for spec in specs("gpt2", scale_attn_weights=False)] == [1.0] * 4
+        assert {spec.scale for spec in specs("gpt2")} == {None}  # 1/√d_k, and said as that
 
     def test_gemma_2_sees_a_window_in_every_second_layer(self) -> None:
         assert [s.window for s in specs("gemma2", head_dim=2, sliding_window=3)] == [3, None, 3, None]

@@ -9,7 +9,7 @@ import pytest
 
 from attnlab.errors import InputError
 from attnlab.files.numpy_files import read_npy
-from attnlab.files.opening import listed, open_regular, quoted, sha256, shown
+from attnlab.files.opening import as_text, listed, open_regular, quoted, sha256, shown
 
 ROOM = 10**9
 
@@ -86,6 +86,16 @@ def test_names_and_texts_are_shown_escaped_and_cut() -> None:
     assert quoted("a\tb" * 30, limit=4) == r"'a\tba…'"
     assert listed(["a", "b"]) == "'a', 'b'"
     assert listed([str(i) for i in range(9)], limit=2) == "'0', '1', … (9 in all)"
+
+
+def test_what_nests_deeper_than_python_writes_is_shown_in_words() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert as_text(deep) == "something nested too deep to show"
+    assert (as_text([1, "a"]), as_text("a"), as_text(None)) == ("[1, 'a']", "a", "None")
+    while deep:  # a list so deep is not taken apart by itself either
+        deep = deep[0]  # type: ignore[assignment]
 
 
 def test_sha256_is_of_the_bytes(tmp_path: Path) -> None:

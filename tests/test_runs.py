@@ -11,7 +11,7 @@ import pytest
 
 from attnlab.cli import output
 from attnlab.errors import AttnlabError, UsageError, WriteError
-from attnlab.files.runs import RunDirectory, fresh_directory, named_directory, write_whole
+from attnlab.files.runs import RunDirectory, fresh_directory, held, named_directory, write_whole
 
 OLD, NEW = b"the old content", b"the new content, which is longer"
 
@@ -154,6 +154,20 @@ class TestDirectories:
         first, second = (fresh_directory(tmp_path, "run") for _ in range(2))
         assert first != second
 
+    def test_one_that_cannot_be_opened_or_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fails(*_: object, **__: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(os, "open", fails)
+        with pytest.raises(WriteError) as caught:
+            held(tmp_path)
+        assert str(caught.value) == f"{tmp_path}: could not be opened: Permission denied"
+        monkeypatch.undo()
+        monkeypatch.setattr(Path, "iterdir", fails)
+        with pytest.raises(WriteError) as caught:
+            named_directory(tmp_path)
+        assert str(caught.value) == f"--out {tmp_path}: could not be read: Permission denied"
+
     def test_eight_runs_at_once_get_one_each(self, tmp_path: Path) -> None:
         barrier, made = threading.Barrier(8), []
 
@@ -190,6 +204,20 @@ class TestManifest:
             with pytest.raises(type(problem)), output.run_directory(wishes(tmp_path / str(number)), None, None, {}):
                 raise problem
             assert status(tmp_path / str(number)) == "interrupted"
+
+    def test_what_ended_the_run_is_what_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And not that run.json could then not be written."""
+        runs = []
+
+        def ended() -> None:
+            with output.run_directory(wishes(tmp_path), None, None, {}) as run:
+                runs.append(run)
+                broken("fsync", OSError(errno.ENOSPC, "full"), monkeypatch)
+                raise ValueError("first")
+
+        with pytest.raises(ValueError, match="first"):
+            ended()
+        assert [run and run.lock for run in runs] == [None]
 
     def test_names_what_two_runs_can_be_compared_by(self, tmp_path: Path) -> None:
         with output.run_directory(wishes(tmp_path), {"layers": 1}, 5, {"x.npy": "00ff"}) as run:

@@ -154,12 +154,12 @@ def test_a_directory_is_refused(tmp_path: Path) -> None:
         read_bytes(tmp_path)
 
 
-def test_more_than_a_mebibyte_is_refused(tmp_path: Path) -> None:
+def test_more_than_256_kib_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "large.yaml"
-    file.write_bytes(b"#" * 2**20)
-    assert len(read_bytes(file)) == 2**20
-    file.write_bytes(b"#" * (2**20 + 1))
-    with pytest.raises(ConfigError, match=r"large\.yaml: more than 1 MiB; expected a configuration of a few lines$"):
+    file.write_bytes(b"#" * 2**18)
+    assert len(read_bytes(file)) == 2**18
+    file.write_bytes(b"#" * (2**18 + 1))
+    with pytest.raises(ConfigError, match=r"large\.yaml: more than 256 KiB; expected a configuration of a few lines$"):
         read_bytes(file)
 
 

@@ -1,6 +1,5 @@
 """`attnlab complexity`."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnlab.cli import options
-from attnlab.cli.failures import Stopped, about
+from attnlab.cli.failures import Stopped, about, say_note
 from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
 from attnlab.cli.progress import progress
 from attnlab.errors import AttnlabError, UsageError
@@ -203,13 +202,13 @@ def require_installed(kernels: Sequence[str] | None) -> None:
 def resumed(path: Path, asked: Asked, out: str | None, budget: int) -> "ComplexityConfig":
     """The settings of an interrupted run, from its run.json; the command line adds none."""
     from attnlab.experiments.complexity import require_sound
-    from attnlab.experiments.complexity_document import config_of
+    from attnlab.experiments.complexity_resumed import config_of
     from attnlab.files.manifests import read_manifest
 
     names = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(asked)}
     options.refuse_beside("--resume", {option: getattr(asked, name) for name, option in names.items()} | {"--out": out})
     manifest = read_manifest(path, "complexity")
-    config = config_of(manifest.get("config", {}), seed=manifest.get("seed", 0), max_bytes=budget)
+    config = config_of(manifest.get("config"), seed=manifest.get("seed", 0), max_bytes=budget)
     require_sound(config)
     return config
 
@@ -258,7 +257,7 @@ def saved_points(directory: "RunDirectory | None", config: "ComplexityConfig") -
     header = experiment(shared, cpu=machine.cpu, numpy=machine.numpy)
     with PointsFile(directory.path, header) as file:
         for note in file.notes:
-            print(f"attnlab: {note}", file=sys.stderr)
+            say_note(note)
         saved = SavedPoints(file)
         try:
             yield saved

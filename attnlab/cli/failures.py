@@ -1,6 +1,5 @@
 """What a person sees when something goes wrong: one line that says what and why, and the promised exit code."""
 
-import contextlib
 import errno
 import os
 import re
@@ -9,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
@@ -20,8 +19,9 @@ from attnlab.files.opening import shown
 TyperUsageError: Any = typer.BadParameter.__base__
 
 BUG, BROKEN_PIPE, WRITE_FAILED, OUT_OF_MEMORY = 70, 141, 5, 4
+EXHAUSTED = "the machine ran out of memory; take fewer tokens or layers, or set --max-memory lower"
 #: What writing to stdout may fail with, besides a broken pipe.
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EBADF)
 #: Signals that end a run in an orderly way, with the exit code 128 + their number, and what is said of them.
 STOPPING = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
@@ -37,40 +37,59 @@ class Stopped(BaseException):
 
 
 def guarded(work: Callable[[], int], *, debug: bool) -> int:
-    """Do the work and return its exit code; turn what stops it into a line on stderr and the promised code."""
+    """Do the work and return its exit code; turn what stops it into a line on stderr and the promised code.
+
+    From its end on, the `STOPPING` signals do nothing: what was to be done is done, or told.
+    """
     if sys.stderr is None:  # closed: print would take stdout instead
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if sys.stdout is None:
         return _failed("stdout: closed; expected a place for the result", WRITE_FAILED, debug=False)
-    _heed_signals()
+    try:
+        _heed_signals(_stop)
+        code = _ended(work, debug=debug)
+        _heed_signals(_pass)
+        return code
+    except Stopped as stop:  # at work, or while something else that went wrong was told
+        text = f"{STOPPING[stop.signal]}: the result is not complete" + (f"; {stop.kept}" if stop.kept else "")
+        return _failed(text, 128 + stop.signal, debug=debug)
+
+
+def _ended(work: Callable[[], int], *, debug: bool) -> int:
+    """Do the work and return its exit code, whatever but `Stopped` stops it."""
     try:
         code = work()
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        _silence_stdout()
+        _silence(sys.stdout)
         return BROKEN_PIPE
     except SystemExit as ending:
         if not isinstance(ending.__context__, BrokenPipeError):
             raise
-        _silence_stdout()  # typer's own way with a broken pipe is exit code 1
+        _silence(sys.stdout)  # typer's own way with a broken pipe is exit code 1
         return BROKEN_PIPE
-    except Stopped as stop:
-        text = f"{STOPPING[stop.signal]}: the result is not complete" + (f"; {stop.kept}" if stop.kept else "")
-        return _failed(text, 128 + stop.signal, debug=debug)
     except AttnlabError as error:
         return _failed(str(error), error.exit_code, debug=debug)
     except MemoryError:
-        text = "the machine ran out of memory; take fewer tokens or layers, or set --max-memory lower"
-        return _failed(text, OUT_OF_MEMORY, debug=debug)
+        return _failed(EXHAUSTED, OUT_OF_MEMORY, debug=debug)
     except TyperUsageError as error:
         return _failed(usage_text(error), error.exit_code, debug=debug)
     except Exception as error:
+        if isinstance(error, RuntimeError) and str(error) == "can't start new thread":  # no room for its stack
+            return _failed(EXHAUSTED, OUT_OF_MEMORY, debug=debug)
         if isinstance(error, OSError) and error.filename is None and error.errno in UNWRITABLE:
-            _silence_stdout()
+            _silence(sys.stdout)
             return _failed(f"stdout: {error.strerror}; the result could not be written", WRITE_FAILED, debug=debug)
-        traceback.print_exc()
-        return _failed(f"a bug: {type(error).__name__}: {error}", BUG, debug=False)
+        return _failed(f"a bug: {type(error).__name__}: {error}", BUG, debug=True)
+
+
+def say_note(text: str) -> None:
+    """A line on stderr about what went differently; nobody need be reading it."""
+    try:
+        print(f"attnlab: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        _silence(sys.stderr)
 
 
 def usage_text(error: Any) -> str:
@@ -95,27 +114,35 @@ def about(command: str, error: AttnlabError) -> AttnlabError:
 
 
 def _failed(text: str, code: int, *, debug: bool) -> int:
-    with contextlib.suppress(OSError):  # nobody reads stderr: the exit code has to do
+    try:
         if debug:
             traceback.print_exc()
         lines = [shown(line) for line in text.split("\n")]
         print("attnlab: error: " + "\n".join(lines), file=sys.stderr, flush=True)
+    except OSError:  # nobody reads stderr: the exit code has to do
+        _silence(sys.stderr)
     return code
 
 
-def _heed_signals() -> None:
-    """Stop in an orderly way on the `STOPPING` signals, but for those that whoever started us had us ignore."""
+def _heed_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Handle the `STOPPING` signals, but for those that whoever started us had us ignore.
+
+    Never by SIG_IGN: the interpreter complains on stderr of a signal that came in just before it was set.
+    """
     for number in STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
+            signal.signal(number, handler)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    for other in STOPPING:  # once is enough: nothing should stop the clean-up
-        signal.signal(other, signal.SIG_IGN)
+    _heed_signals(_pass)  # once is enough: nothing should stop the clean-up
     raise Stopped(number)
 
 
-def _silence_stdout() -> None:
-    """Nobody reads stdout any more: let the interpreter's last flush go nowhere instead of failing."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _pass(number: int, frame: FrameType | None) -> None:
+    """Go on."""
+
+
+def _silence(stream: TextIO) -> None:
+    """Nobody reads it any more: let the interpreter's last flush go nowhere instead of failing, with exit code 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

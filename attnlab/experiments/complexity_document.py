@@ -1,9 +1,5 @@
 """The complexity experiment as JSON and CSV: views of its record."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from attnlab.errors import InputError
 from attnlab.experiments.complexity_crossovers import crossovers
 from attnlab.experiments.complexity_record import ComplexityConfig, ComplexityRecord, Fit, Point
 
@@ -40,31 +36,6 @@ def settings(config: ComplexityConfig) -> dict[str, object]:
         "repeats": config.repeats,
         "threads": config.threads,
     }
-
-
-def config_of(settings: Mapping[str, Any], *, seed: int, max_bytes: int) -> ComplexityConfig:
-    """The configuration that `settings` was made of.
-
-    Raises:
-        InputError: it was made of none.
-    """
-    try:
-        return ComplexityConfig(
-            mechanisms=tuple(settings["mechanisms"]),
-            kernels=tuple(settings["kernels"]),
-            part=settings["part"],
-            sweep=settings["sweep"],
-            n=tuple(settings["n"]),
-            d=tuple(settings["d"]),
-            heads=settings["heads"],
-            window=settings["window"],
-            repeats=settings["repeats"],
-            threads=settings["threads"],
-            seed=seed,
-            max_bytes=max_bytes,
-        )
-    except (KeyError, TypeError) as error:
-        raise InputError(f"run.json: config: {error}; expected the settings of attnlab complexity") from error
 
 
 def document(record: ComplexityRecord) -> dict[str, object]:

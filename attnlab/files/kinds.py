@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
-from attnlab.errors import ConfigError
+from attnlab.errors import MOST_LISTED, ConfigError
 from attnlab.files.yaml_nodes import (
     REFUSED_CHARACTER,
     Node,
@@ -22,6 +22,8 @@ from attnlab.files.yaml_nodes import (
 
 JsonSchema = dict[str, Any]
 
+#: Characters of a path, where systems have a limit.
+_LONGEST_TEXT = 4096
 #: Stands in place of a value that has been complained of.
 WRONG = object()
 
@@ -42,6 +44,11 @@ class Complaints:
     def add(self, place: Place | None, path: str, text: str) -> None:
         """Note `PLACE: path: text`."""
         self._found.append((place, f"{where(self.source, place)}: {path}: {text}"))
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are more than anyone reads: advice, which takes its time, is left out from here on."""
+        return len(self._found) >= 5 * MOST_LISTED
 
     def raise_any(self) -> None:
         """Raise the complaints, if there are any, as one ConfigError in the order of their places."""
@@ -75,7 +82,7 @@ class Single(NamedTuple):
         """The scalar's value, or WRONG after complaining."""
         value = self.read(node.value) if isinstance(node, Scalar) else WRONG
         if value is WRONG:
-            hint = self._hint(node.value) if isinstance(node, Scalar) else ""
+            hint = self._hint(node.value) if isinstance(node, Scalar) and not complaints.crowded else ""
             complaints.add(node.place, path, f"{described(node)}; expected {self.expected}{hint}")
         return value
 
@@ -143,16 +150,18 @@ def nothing(*, or_else: str) -> Single:
 
 
 def text(expected: str) -> Single:
-    """Text of at least one character, with none that YAML itself would not hold."""
+    """Text of at least one character, with none that YAML itself would not hold; no longer than any file's name."""
 
     def read(value: Value) -> object:
-        fits = isinstance(value, str) and value and not REFUSED_CHARACTER.search(value)
+        fits = isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT and not REFUSED_CHARACTER.search(value)
         return value if fits else WRONG
 
     def hint(value: Value) -> str:
         return "; put it in quotes" if isinstance(value, int | float) else ""
 
-    return Single(expected=expected, read=read, json={"type": "string", "minLength": 1}, hint=hint)
+    return Single(
+        expected=expected, read=read, json={"type": "string", "minLength": 1, "maxLength": _LONGEST_TEXT}, hint=hint
+    )
 
 
 def choice(words: Iterable[str], *, or_else: str = "") -> Single:

@@ -138,8 +138,8 @@ def require_possible(shape: tuple[int, ...], itemsize: int, where: str) -> None:
     Raises:
         InputError: a length is below 0, or the array would not fit any memory.
     """
-    cells = math.prod(max(length, 1) for length in shape)
-    if len(shape) > 64 or any(length < 0 for length in shape) or cells * itemsize >= 2**63:
+    possible = len(shape) <= 64 and all(0 <= length < 2**63 for length in shape)
+    if not possible or math.prod(max(length, 1) for length in shape) * itemsize >= 2**63:
         raise InputError(
             f"{where}: impossible lengths of its {len(shape)} axes; expected a shape that an array can have"
         )
@@ -218,7 +218,7 @@ def _open_npz(path: StrPath) -> "Iterator[tuple[zipfile.ZipFile, dict[str, zipfi
         except InputError:
             raise
         except damage as problem:
-            reason = shown(str(problem))
+            reason = shown(str(problem)[:200])
             raise InputError(f"{where}: cut short or damaged ({reason}); expected what np.savez writes") from problem
 
 

@@ -30,6 +30,14 @@ def shown(path: StrPath) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fspath(path))
 
 
+def as_text(value: object) -> str:
+    """str() of anything out of a JSON file, which may nest deeper than Python can write."""
+    try:
+        return str(value)
+    except RecursionError:
+        return "something nested too deep to show"
+
+
 def quoted(text: str, *, limit: int = 40) -> str:
     """Text out of a file as it may be printed: in quotes, escaped, cut after `limit` characters."""
     return repr(text if len(text) <= limit else text[:limit] + "…")

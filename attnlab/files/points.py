@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.errors import InputError, UsageError, WriteError
-from attnlab.files.opening import quoted, shown
+from attnlab.files.opening import as_text, quoted, shown
 
 NAME = "points.jsonl"
 
@@ -66,7 +66,8 @@ class PointsFile:
     def close(self) -> None:
         """Let another have it. Closing twice does nothing."""
         if self._descriptor >= 0:
-            os.close(self._descriptor)  # the lock goes with it
+            with suppress(OSError):  # every point is on disk already
+                os.close(self._descriptor)  # the lock goes with it
             self._descriptor = -1
 
     def __enter__(self) -> "PointsFile":
@@ -174,9 +175,10 @@ def _require_same(found: Mapping[str, object], wanted: Mapping[str, object], pat
     wanted = json.loads(json.dumps(wanted, allow_nan=False))  # as it would be read back: lists for tuples
     for name in [*wanted, *(name for name in found if name not in wanted)]:
         if found.get(name) != wanted.get(name):
+            theirs, ours = (quoted(as_text(one.get(name)), limit=60) for one in (found, wanted))
             raise UsageError(
-                f"{shown(path)}: measured with {name} {quoted(str(found.get(name)), limit=60)}, and this run has "
-                f"{quoted(str(wanted.get(name)), limit=60)}; expected the same, so that the points go together"
+                f"{shown(path)}: measured with {quoted(name)[1:-1]} {theirs}, and this run has {ours}; "
+                "expected the same, so that the points go together"
             )
 
 

@@ -4,7 +4,9 @@ A file is written under a temporary name in the same directory, flushed, fsynced
 """
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,15 +17,17 @@ from attnlab.files.opening import shown
 
 #: of run.json
 SCHEMA = "attnlab.run-directory/1"
+#: Names of files that are being written; after a kill they stay.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that, whatever happens, its name holds the old content or the new, and never a part.
 
     Raises:
-        WriteError: the file could not be written; what stood under its name is untouched.
+        WriteError: the file could not be written, or not be made to last; its name holds the old content or the new.
     """
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")  # as _TEMPORARY has it
     try:
         try:
             with open(temporary, "xb") as stream:
@@ -33,7 +37,8 @@ def write_whole(path: Path, data: bytes) -> None:
             os.replace(temporary, path)
             _sync_directory(path.parent)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # what went wrong first is what is told
+                temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise WriteError(f"{shown(path)}: could not be written: {error.strerror or error}") from error
@@ -74,11 +79,21 @@ class RunDirectory:
             WriteError: the directory could not be made.
         """
         path = named_directory(out) if out is not None else fresh_directory(Path("outputs"), command)
-        return cls(path, manifest, _now(), lock=held(path))
+        run = cls(path, manifest, _now(), lock=held(path))
+        try:
+            run.sweep()
+            if out is not None:
+                _require_empty(path)  # now that it is held: another run may have come and gone
+        except BaseException:
+            run.let_go()
+            raise
+        return run
 
     @classmethod
     def reopen(cls, path: Path, manifest: Mapping[str, object]) -> "RunDirectory":
         """Take up the directory of a run that was interrupted. Its run.json stays as it is until `running`.
+
+        Files that it was writing when it was killed are swept away.
 
         Args:
             manifest: as for `make`.
@@ -86,9 +101,18 @@ class RunDirectory:
         Raises:
             UsageError: there is no such directory, or a run or another resume is at work in it.
         """
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise UsageError(f"--resume {shown(path)}: not a directory; expected that of an interrupted run")
-        return cls(path, manifest, _now(), lock=held(path))
+        run = cls(path, manifest, _now(), lock=held(path))
+        run.sweep()
+        return run
+
+    def sweep(self) -> None:
+        """Delete what dead runs were writing here when they were killed. Without the lock, nothing: they may live."""
+        if self.lock is not None:
+            with suppress(OSError):  # it is in nobody's way
+                for path in _temporaries(self.path):
+                    path.unlink(missing_ok=True)
 
     def write(self, name: str, data: bytes) -> None:
         """Write one of the run's files."""
@@ -105,15 +129,19 @@ class RunDirectory:
         self.let_go()
 
     def interrupted(self) -> None:
-        """Say in run.json that the run ended before it was done, unless it was."""
-        if not self.done:
-            self._say("interrupted", finished=_now())
+        """Say in run.json that the run ended before it was done, unless it was. On a full disk, run.json stays."""
+        try:
+            if not self.done:
+                with suppress(WriteError):  # what ended the run is what is told
+                    self._say("interrupted", finished=_now())
+        finally:
             self.let_go()
 
     def let_go(self) -> None:
         """Let another process take the directory up."""
         if self.lock is not None:
-            os.close(self.lock)
+            with suppress(OSError):  # nothing was written by it
+                os.close(self.lock)
             self.lock = None
 
     def _say(self, status: str, finished: str | None = None) -> None:
@@ -125,13 +153,27 @@ def named_directory(path: Path) -> Path:
     """The directory that the user named, made if it is not there."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            raise UsageError(f"--out {shown(path)}: not empty; expected a new or an empty directory")
     except (FileExistsError, NotADirectoryError):
         raise UsageError(f"--out {shown(path)}: not a directory; expected a new or an empty directory") from None
     except OSError as error:
         raise WriteError(f"--out {shown(path)}: could not be made: {error.strerror or error}") from error
+    _require_empty(path)
     return path
+
+
+def _require_empty(path: Path) -> None:
+    """Refuse a directory with anything in it but what runs were writing when they were killed."""
+    try:
+        filled = bool({*path.iterdir()} - {*_temporaries(path)})
+    except OSError as error:
+        raise WriteError(f"--out {shown(path)}: could not be read: {error.strerror or error}") from error
+    if filled:
+        raise UsageError(f"--out {shown(path)}: not empty; expected a new or an empty directory")
+
+
+def _temporaries(path: Path) -> Iterator[Path]:
+    """The files of `write_whole` in a directory that are not yet, or never will be, renamed."""
+    return (file for file in path.iterdir() if _TEMPORARY.fullmatch(file.name) and file.is_file())
 
 
 def fresh_directory(parent: Path, command: str) -> Path:
@@ -158,12 +200,16 @@ def held(path: Path) -> int | None:
 
     Raises:
         UsageError: another process holds it.
+        WriteError: it cannot be opened.
     """
     try:
         import fcntl
     except ImportError:  # Windows
         return None
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise WriteError(f"{shown(path)}: could not be opened: {error.strerror or error}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -15,6 +15,7 @@ from attnlab.errors import InputError
 from attnlab.files.numpy_files import Array, read_values, require_possible
 from attnlab.files.opening import (
     StrPath,
+    as_text,
     listed,
     open_regular,
     quoted,
@@ -191,7 +192,7 @@ def _stored(entry: object, origin: int, where: str) -> StoredTensor:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(end)]}:
             if all(type(length) is int for length in shape) and 0 <= start <= end < 2**63:
                 return StoredTensor(dtype, tuple(shape), origin + start, origin + end)
-    raise InputError(f"{where}: an entry of {quoted(str(entry))}; expected a dtype, a shape and data_offsets")
+    raise InputError(f"{where}: an entry of {quoted(as_text(entry))}; expected a dtype, a shape and data_offsets")
 
 
 def _require_gapless(tensors: dict[str, StoredTensor], origin: int, size: int, where: str) -> None:

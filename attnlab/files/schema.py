@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from attnlab.files.kinds import WRONG, Complaints, JsonSchema, Kind, Single, did_you_mean
-from attnlab.files.opening import shown
-from attnlab.files.yaml_nodes import Mapping, Node, Place, Scalar, described, where
+from attnlab.files.yaml_nodes import Mapping, Node, Place, Scalar, brief, described, where
 
 #: The default of a key that must be given.
 REQUIRED = object()
@@ -127,7 +126,7 @@ class Section(NamedTuple):
         given: dict[str, Node] = {}
         first: dict[str, Place | None] = {}
         for key, value in node.entries:
-            name = _joined(path, shown(key.text))
+            name = _joined(path, brief(key.text))
             if key.text in first:
                 at = where(complaints.source, first[key.text])
                 complaints.add(key.place, name, f"given twice; expected once, as at {at}")
@@ -140,6 +139,8 @@ class Section(NamedTuple):
         return given
 
     def _unknown(self, name: str, complaints: Complaints) -> str:
+        if complaints.crowded:
+            return "unknown key; expected none of that name"
         if near := did_you_mean(name, self.keys):
             return f"unknown key{near}"
         if homes := " or ".join(complaints.homes(name)):

@@ -12,7 +12,7 @@ from attnlab.errors import InputError
 from attnlab.files.config import Config, RandomInput, load_config
 from attnlab.files.embeddings import Embeddings, read_embeddings, read_tensors
 from attnlab.files.kernels import DENSE, Kernel, KernelWish, Need, choose_kernel
-from attnlab.files.opening import listed, sha256, shown
+from attnlab.files.opening import listed, quoted, sha256, shown
 from attnlab.maths.architecture import BlockSpec, Initialisation, Rotary
 from attnlab.maths.plan import WORKING, plan_for, thread_bytes
 from attnlab.maths.precision import Array, rounded
@@ -94,7 +94,9 @@ def given_weights(config: Config, *, max_bytes: int) -> dict[str, Array]:
     tensors = read_tensors(path, max_bytes=max_bytes)
     for name, tensor in tensors.items():
         if name not in expected:
-            raise InputError(f"{shown(path)}: {name!r}: no tensor of {config.name}; expected {listed(expected)}")
+            raise InputError(
+                f"{shown(path)}: {quoted(name, limit=120)}: no tensor of {config.name}; expected {listed(expected)}"
+            )
         if tensor.shape != expected[name]:
             raise InputError(
                 f"{shown(path)}: {name}: shape {tensor.shape}; expected {expected[name]}, set by block of {config.name}"

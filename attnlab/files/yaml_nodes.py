@@ -14,7 +14,7 @@ import yaml
 from attnlab.errors import ConfigError, InputError
 from attnlab.files.opening import StrPath, open_regular, shown
 
-MAX_BYTES = 2**20
+MAX_BYTES = 2**18
 MAX_DEPTH = 32
 
 # libyaml where PyYAML was built with it: several times faster.
@@ -106,7 +106,7 @@ def read_bytes(path: StrPath) -> bytes:
     except InputError as problem:
         raise ConfigError(str(problem)) from problem
     if len(data) > MAX_BYTES:
-        refuse(shown(path), None, "more than 1 MiB; expected a configuration of a few lines")
+        refuse(shown(path), None, "more than 256 KiB; expected a configuration of a few lines")
     return data
 
 
@@ -143,12 +143,17 @@ def described(node: Node) -> str:
         return "a list"
     if isinstance(node, Mapping):
         return "a mapping of keys"
-    text = shown(node.text if len(node.text) <= 60 else f"{node.text[:57]}…")
+    text = brief(node.text)
     if isinstance(node.value, str):
         return f'"{text}" (text)'
     if isinstance(node.value, bool):
         return f"{text} (a boolean)"
     return text or "nothing (null)"
+
+
+def brief(text: str) -> str:
+    """Text out of a configuration as it may be printed: escaped, and cut where it is long."""
+    return shown(text if len(text) <= 60 else f"{text[:57]}…")
 
 
 def _decoded(data: bytes, source: str) -> str:
@@ -182,9 +187,9 @@ def _events(text: str, source: str) -> Iterator[Any]:
     except yaml.MarkedYAMLError as error:
         place = _place(error.problem_mark) if error.problem_mark else place
         problem = ", ".join(filter(None, (error.context, error.problem)))
-        refuse(source, place, f"not valid YAML: {shown(problem)}")
+        refuse(source, place, f"not valid YAML: {shown(problem[:200])}")
     except (ValueError, OverflowError) as error:  # PyYAML lets these through: "\UFFFFFFFF"
-        refuse(source, place, f"not valid YAML: {shown(str(error))}")
+        refuse(source, place, f"not valid YAML: {shown(str(error)[:200])}")
 
 
 def _place(mark: Any) -> Place:
@@ -229,11 +234,11 @@ def _tree(events: Iterable[Any], source: str) -> Node | None:
 def _refuse_event(event: Any, stack: list[_Open], source: str) -> None:
     place = _place(event.start_mark)
     if isinstance(event, yaml.AliasEvent):
-        refuse(source, place, f"an alias, *{shown(str(event.anchor))}; expected the value itself")
+        refuse(source, place, f"an alias, *{brief(str(event.anchor))}; expected the value itself")
     if getattr(event, "anchor", None) is not None:
-        refuse(source, place, f"an anchor, &{shown(event.anchor)}; expected a plain value")
+        refuse(source, place, f"an anchor, &{brief(event.anchor)}; expected a plain value")
     if getattr(event, "tag", None) is not None:
-        refuse(source, place, f"a tag, {shown(event.tag)}; expected a plain value")
+        refuse(source, place, f"a tag, {brief(event.tag)}; expected a plain value")
     if isinstance(event, yaml.DocumentStartEvent) and stack[0].nodes:
         refuse(source, place, "a second document; expected one")
     if isinstance(event, yaml.CollectionStartEvent):

@@ -1,4 +1,4 @@
-"""How much memory may be used: what the machine has free, or what its control group leaves, whichever is less."""
+"""How much memory may be used: what the machine has free, or its control group or the process's limit leaves."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 def available_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes that can be taken without pushing anything else out."""
-    return min([machine_bytes(proc), *cgroup_bytes(proc, cgroups)])
+    return min([machine_bytes(proc), *cgroup_bytes(proc, cgroups), *limit_bytes(proc)])
 
 
 def machine_bytes(proc: Path) -> int:
@@ -32,6 +32,19 @@ def cgroup_bytes(proc: Path, cgroups: Path) -> list[int]:
                 left.append(max(0, limit - used))
             folder = folder.parent
     return left
+
+
+def limit_bytes(proc: Path) -> list[int]:
+    """What the limit of the process's address space (`ulimit -v`) leaves, where there is one."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return []
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    pages = " ".join(_lines(proc / "self" / "statm")).split()
+    if limit == resource.RLIM_INFINITY or not pages:
+        return []
+    return [max(0, limit - int(pages[0]) * os.sysconf("SC_PAGE_SIZE"))]
 
 
 _VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from attnlab.models.family import Family, LearnedPositions
 from attnlab.models.rules import activation, biases, head_width, rotary, whole_or
-from attnlab.models.settings import Rule, Settings, either
+from attnlab.models.settings import Rule, Settings, either, whole
 
 
 def four_widths(settings: Settings) -> int:
@@ -20,11 +20,17 @@ def words_projection(settings: Settings) -> str:
 
 def scale_by_layer(settings: Settings, layer: int) -> float | None:
     """1/√d_k, or 1 where scale_attn_weights is off, divided by the layer's number from 1 where that is asked for."""
-    scale = head_width(settings) ** -0.5 if settings.truth("scale_attn_weights", default=True) else 1.0
-    return scale / (layer + 1) if settings.truth("scale_attn_by_inverse_layer_idx") else scale
+    divided = settings.truth("scale_attn_weights", default=True)
+    by_layer = settings.truth("scale_attn_by_inverse_layer_idx")
+    if divided and not by_layer:
+        return None  # as every block's
+    scale = head_width(settings) ** -0.5 if divided else 1.0
+    return scale / (layer + 1) if by_layer else scale
 
 
 _LAYERNORM: Mapping[str, Rule] = {"norm": "layernorm", "norm_position": "pre", "causal": True}
+#: One matrix gives queries, keys and values: there are as many heads of each, whatever config.json may say besides.
+_FUSED: Mapping[str, Rule] = {"n_kv_heads": whole("n_heads")}
 
 #: Radford et al. 2019.
 GPT2 = Family(
@@ -45,6 +51,7 @@ GPT2 = Family(
     transposed=True,
     block={
         **_LAYERNORM,
+        **_FUSED,
         "d_ff": whole_or(four_widths, "d_ff"),
         "activation": activation("gelu_new"),
         "norm_eps": lambda settings: settings.number("norm_eps", default=1e-5),
@@ -71,6 +78,7 @@ GPT_NEOX = Family(
     fused="heads",
     block={
         **_LAYERNORM,
+        **_FUSED,
         "parallel": either("use_parallel_residual", True, False, default=True),
         "activation": activation("gelu"),
         "norm_eps": lambda settings: settings.number("norm_eps", default=1e-5),
@@ -137,6 +145,7 @@ BLOOM = Family(
     fused="heads",
     block={
         **_LAYERNORM,
+        **_FUSED,
         "d_ff": four_widths,
         "activation": "gelu_tanh",
         "norm_eps": lambda settings: settings.number("norm_eps", default=1e-5),

@@ -1,6 +1,7 @@
 """A checkpoint's folder: config.json, one .safetensors file or several with an index; nothing outside it is opened."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,9 @@ def open_tensors(folder: Path) -> Tensors:
     Raises:
         InputError: there is no .safetensors file, an index names one that is not in the folder, or a file is damaged.
     """
-    if (folder / INDEX).exists():
-        return _sharded(folder)
-    if not (folder / WEIGHTS).exists():
+    if not (folder / WEIGHTS).exists():  # where both are, transformers reads it, too
+        if (folder / INDEX).exists():
+            return _sharded(folder)
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
         reason = (
             "; pickled weights can run code and are not read: save the model with save_pretrained" if pickled else ""
@@ -139,8 +140,8 @@ def checkpoint_folder(folder: StrPath) -> Path:
         InputError: it is no directory, or holds no config.json.
     """
     path = Path(folder)
-    if not path.is_dir():
-        found = "a file" if path.exists() else "no such directory"
+    if not os.path.isdir(path):  # as Path.is_dir, and False for a name that is too long
+        found = "a file" if os.path.exists(path) else "no such directory"
         raise InputError(f"{shown(folder)}: {found}; expected a checkpoint's folder, with {CONFIG} and {WEIGHTS}")
     if not (path / CONFIG).exists():
         raise InputError(f"{shown(folder)}: no {CONFIG}; expected a checkpoint's folder, with {CONFIG} and {WEIGHTS}")
@@ -164,9 +165,9 @@ def read_text(path: Path) -> str:
         InputError: it is not a regular file of UTF-8, or longer than any such file should be.
     """
     with open_regular(path) as file:
-        data = file.read(_MAX_TEXT + 1)
-    if len(data) > _MAX_TEXT:
-        raise InputError(f"{shown(path)}: more than {_MAX_TEXT:,} bytes; expected a text file")
+        if os.fstat(file.fileno()).st_size > _MAX_TEXT:
+            raise InputError(f"{shown(path)}: more than {_MAX_TEXT:,} bytes; expected a text file")
+        data = file.read()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:

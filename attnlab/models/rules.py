@@ -73,7 +73,7 @@ def rotary(*, share: float = 1.0, base: float = 10000.0) -> Callable[[Settings],
         scaling = given if given.values else settings.section("rope_scaling")
         merged = Settings({**settings.values, **given.values}, given.where if given.values else settings.where)
         fraction = merged.number("rope_share", default=share)
-        width = int(fraction * head_width(settings))
+        width = int(min(fraction, 1.0) * head_width(settings))
         if fraction > 1 or width % 2 or width < 2:
             key, expected = merged.found("rope_share")[0], "a share of head_dim that turns an even number"
             raise merged.complaint(key, fraction, f"{expected} of {head_width(settings)}")

@@ -1,16 +1,18 @@
 """What a config.json says, each key checked when it is asked for, under the spellings that families have used."""
 
-import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from attnlab.errors import InputError
-from attnlab.files.opening import quoted
+from attnlab.files.opening import as_text, quoted
 
 #: What a family's table may give for a setting: the value itself, or how it follows from config.json.
 Rule = Any
 
+#: No setting of a model is this large, and sizes made of such would not fit the machine's numbers.
+_LARGEST = 2**31
 #: Settings that every family has, and how they are spelt; the first one found counts.
 SPELLINGS: Mapping[str, Sequence[str]] = {
     "d_model": ("hidden_size", "n_embd", "dim", "n_embed"),
@@ -21,7 +23,7 @@ SPELLINGS: Mapping[str, Sequence[str]] = {
     "d_ff": ("intermediate_size", "n_inner", "ffn_dim", "hidden_dim"),
     "activation": ("hidden_activation", "hidden_act", "activation_function", "activation"),
     "norm_eps": ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"),
-    "positions": ("max_position_embeddings", "n_positions", "n_ctx"),
+    "positions": ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_sequence_length"),
     "rope_base": ("rope_theta", "rotary_emb_base"),
     "rope_share": ("partial_rotary_factor", "rotary_pct"),
 }
@@ -47,7 +49,7 @@ class Settings:
         """
         key, value = self.found(*names)
         value = default if value is None else value
-        if type(value) is not int or value < least:
+        if type(value) is not int or not least <= value < _LARGEST:
             raise self.complaint(key, value, f"a whole number of {least} or more")
         return value
 
@@ -59,7 +61,7 @@ class Settings:
         """
         key, value = self.found(*names)
         value = default if value is None else value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
             raise self.complaint(key, value, "a number above 0")
         return float(value)
 
@@ -102,7 +104,7 @@ class Settings:
 
     def complaint(self, key: str, value: object, expected: str) -> InputError:
         """What is wrong with a key, for raising."""
-        said = "missing" if value is None else quoted(value) if isinstance(value, str) else quoted(repr(value))[1:-1]
+        said = "missing" if value is None else quoted(value) if isinstance(value, str) else quoted(as_text(value))[1:-1]
         return InputError(f"{self.where}: {key}: {said}; expected {expected}")
 
 

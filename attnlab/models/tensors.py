@@ -128,10 +128,11 @@ class Layers(Sequence[BlockWeights]):
             InputError: a tensor is missing, misshapen or no floats, or there are more layers than config.json says.
         """
         self._tensors, self._keep, self._prefix = tensors, keep, prefix
-        self._sources = [layer_sources(family, spec, layer) for layer, spec in enumerate(specs)]
+        self._sources: list[dict[str, Source]] = []
         self._read: dict[int, BlockWeights] = {}
-        for sources in self._sources:
-            for source in sources.values():
+        for layer, spec in enumerate(specs):  # one by one: config.json may promise more layers than there are
+            self._sources.append(layer_sources(family, spec, layer))
+            for source in self._sources[-1].values():
                 check_tensor(tensors, prefix, source)
         self._refuse_others(family)
 
