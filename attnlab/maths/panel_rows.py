@@ -10,19 +10,12 @@ import numpy as np
 
 from attnlab.maths.heads import Head
 from attnlab.maths.inputs import AttentionInputs
-from attnlab.maths.kernels import Kernel, RunOfTiles
-from attnlab.maths.keyside import KeySide, scores_moments
+from attnlab.maths.keyside import PADDING, KeySide, scores_moments
 from attnlab.maths.panels import length
 from attnlab.maths.plan import Plan
 from attnlab.maths.precision import Array
 from attnlab.maths.running import Running, merged
-from attnlab.maths.tiles import (
-    PENALTIES,
-    Moments,
-    hide,
-    tile_moments,
-    weigh_tile,
-)
+from attnlab.maths.tiles import PENALTIES, Exponentials, Moments, hide, tile_moments, weigh_tile
 
 #: Where a row looks beside itself: keys i, i − 1 and i + 1.
 OFFSETS = (0, -1, 1)
@@ -62,10 +55,10 @@ class PanelPass:
         work: Workspace,
         *,
         deep: bool,
-        kernel: Kernel,
+        exponentials: Exponentials,
     ) -> None:
         self.head, self.side, self.queries, self.work, self.deep = head, side, queries, work, deep
-        self.kernel = kernel
+        self.exponentials = exponentials
         self.height = height = length(queries)
         inputs = head.inputs
         #: how many leading keys' scores have their moments from the keys' own
@@ -95,8 +88,7 @@ class PanelPass:
         if not np.isfinite(self.q).all():
             return False
         width = self.side.tiles.shape[2]
-        taken = self._run() if self.common else 0
-        for keys in self._tiles(taken, width):
+        for keys in self._tiles(width):
             t = keys.start // width
             if not self._tile(keys, self.side.tiles[t][:, keys.start - t * width : keys.stop - t * width]):
                 return False
@@ -105,28 +97,9 @@ class PanelPass:
             self.moments = merged(Moments(np.full(self.height, float(self.common)), mean, m2), self.moments)
         return True
 
-    def _run(self) -> int:
-        """Take the keys that all queries see in one call, if the kernel can: how many were taken."""
-        if self.kernel.take_run is None or self.side.broken is not None or self.head.inputs.softcap is not None:
-            return 0
-        keys, work, rows = slice(0, self.common), self.work, self.height
-        start = len(self.head.q) - self.queries.stop + 1
-        away = self.side.distances[start:] if self.square else np.zeros(rows + self.common, self.q.dtype)
-        weights = work.weights[: rows * self.common]
-        run = RunOfTiles(self.q, self.side.tiles, self.side.v, keys, away, work.scores, work.outputs, weights)
-        shifts = self.kernel.take_run(run, self.running)
-        if shifts is None:
-            return 0
-        for shift, tile in zip(shifts, self._tiles(0, self.side.tiles.shape[2]), strict=False):
-            e = weights[rows * tile.start : rows * tile.stop].reshape(rows, length(tile))
-            self._count(tile, None, e.shape)
-            self._places(tile, e, None)
-            self.tiles.append(Weighed(tile, e, shift))
-        return self.common
-
-    def _tiles(self, first: int, width: int) -> Iterator[slice]:
-        """The keys in reach from the first on, cut where tiles end and where not all queries see them any more."""
-        start = max(first, self.reach.start)
+    def _tiles(self, width: int) -> Iterator[slice]:
+        """The keys in reach, cut where tiles end and where not all queries see them any more."""
+        start = self.reach.start
         while start < self.reach.stop:
             ends = (self.reach.stop, start - start % width + width, self.common)
             stop = min(end for end in ends if end > start)
@@ -155,7 +128,7 @@ class PanelPass:
             shown=shown,
             distances=distances,
             deep=self.deep,
-            exponentials=self.kernel.exponentials,
+            exponentials=self.exponentials,
         )
         running.add(sums)
         if sums.shift is not None and self.folded:
@@ -213,7 +186,7 @@ class PanelPass:
     def _distances(self, keys: slice) -> Array:
         """abs(i − j) as a view, (B, T): every row the one above moved by one."""
         base = self.side.distances
-        offset = (len(self.head.q) + keys.start - self.queries.start) * base.itemsize
+        offset = (PADDING + len(self.head.q) + keys.start - self.queries.start) * base.itemsize
         return np.ndarray((self.height, length(keys)), base.dtype, base, offset, (-base.itemsize, base.itemsize))
 
     def _places(self, keys: slice, e: Array, hidden: Array | None) -> None:

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from typing import Any
 
 #: Multiply-adds below which a matrix product is not worth a second thread.
 SMALL = 100_000_000
@@ -22,10 +24,16 @@ def single_threaded_products() -> Iterator[None]:
     Threads that wait for each other over small products take a hundred times as long as one does when the cores are
     busy with something else, and their number would show in the last digits.
     """
-    from threadpoolctl import threadpool_limits  # here: it loads ctypes and looks at every library of the process
-
-    with threadpool_limits(limits=1, user_api="blas"):
+    with _products().limit(limits=1, user_api="blas"):
         yield
+
+
+@cache
+def _products() -> Any:
+    """What can limit the threads of numpy's products: found once, since every library of the process is looked at."""
+    from threadpoolctl import ThreadpoolController  # here: it loads ctypes
+
+    return ThreadpoolController()
 
 
 def threads_for(multiply_adds: int) -> AbstractContextManager[None]:
