@@ -15,27 +15,25 @@ from attnlab.maths.compiled_stripes import (
     LN2,
     MEANS,
     SCATTERS,
-    SCORES,
     SUMMED,
     Keys,
     Stripes,
-    sum_others,
+    begin_stripe,
+    forget,
     weigh_stripes,
 )
-from attnlab.maths.compiled_vectors import multiply, shape_for, sum_lanes
-from attnlab.maths.compiled_weights import CEILING, HELD, SHIFT, TOP
+from attnlab.maths.compiled_vectors import shape_for, sum_lanes
+from attnlab.maths.compiled_weights import HELD, SHIFT, TOP
 from attnlab.maths.finished import SHARES, PanelResult, PanelSums
 from attnlab.maths.heads import Head
 from attnlab.maths.inputs import AttentionInputs
-from attnlab.maths.keyside import PADDING, KeyMoments, KeySide
+from attnlab.maths.keyside import PADDING, KeySide
 from attnlab.maths.panels import length
 from attnlab.maths.plan import CHUNK, Plan, reach_of
 from attnlab.maths.precision import Array
 
-#: Numbers of a row, in the order of `Found.rows`.
-ROWS = PanelSums._fields
+#: Rows of `Found.rows`.
 VISIBLE, OTHERS, SQUARES, SLOPES, DISTANCES, LARGEST, SCORE_MEAN, SCORE_M2, _, VALUE_MAX, FIRST, ITSELF = range(12)
-COUNTED = len(ROWS)
 #: Bytes of a line of the processor's cache.
 LINE = 64
 
@@ -43,7 +41,7 @@ LINE = 64
 class Found(NamedTuple):
     """What a panel of B queries leaves behind, written in place."""
 
-    #: (15, B) float64: PanelSums, and how many scores their moments are of
+    #: (14, B) float64, as PanelSums has them
     rows: Array
     #: (B, e)
     output: Array
@@ -54,78 +52,41 @@ class Found(NamedTuple):
     first: int
 
 
-class Common(NamedTuple):
-    """The moments of the keys that all queries of a panel see, as `KeyMoments` has them."""
-
-    #: how many; 0 = none, and the rest means nothing
-    entries: float
-    mean: Array
-    scatter: Array
-    scale: float
-
-
 @compiled
 def _start(q: Array, begin: int, factor: float, first: int, band: Band, space: Any, g: int) -> None:
-    """Set a stripe up: its queries, times a factor, from one place of the panel on; past the panel's last it again."""
-    held, lanes = space.held[g], space.held.shape[2]
-    for lane in range(lanes):
+    """Put a stripe's queries, times a factor, in place, from one of the panel's on; past the last of them it again."""
+    for lane in range(space.held.shape[2]):
         own = min(begin + lane, q.shape[0] - 1)
         i = first + own
         space.seen[g, 0, lane] = min(max(0, i - band.back), band.keys)
         space.seen[g, 1, lane] = min(i + band.ahead + 1, band.keys)
         for c in range(q.shape[1]):
             space.queries[g, c, lane] = np.float64(q[own, c]) * factor
-    held[:] = 0
-    held[CEILING] = -np.inf
-    held[TOP] = -np.inf
-    space.sums[g] = 0
-    space.recent[g] = 0
-    space.outputs[g] = 0
 
 
 @compiled
-def _sum_row(space: Any, g: int, lane: int, row: Array) -> None:
-    """One row's numbers from its lane's sums, relative to its largest logit."""
-    sums, first, last = space.sums[g, :, lane], space.seen[g, 0, lane], space.seen[g, 1, lane]
-    top = np.float64(space.held[g, TOP, lane])
-    row[VISIBLE], row[LARGEST] = max(0, last - first), top * LN2
-    row[COUNTED], row[SCORE_MEAN], row[SCORE_M2] = sums[SCORES], sums[MEANS] * LN2, sums[SCATTERS] * LN2**2
-    row[OTHERS : DISTANCES + 1] = 0
-    if last <= first:
-        return
-    above = top - np.float64(space.held[g, SHIFT, lane])
-    share = 2.0**-above
-    row[OTHERS] = max(sums[0] * share - 1, 0.0)
-    row[SQUARES] = max(sums[1] * share * share - 1, 0.0)
-    row[SLOPES] = (sums[2] - above * sums[0]) * share * LN2
-    row[DISTANCES] = sums[3] * share
+def _sum_rows(space: Any, g: int, least: float, rows: Array, output: Array) -> bool:
+    """Each row's numbers from its lane's sums, relative to its largest logit, and its output.
 
-
-@compiled
-def _add_common(space: Any, q: Array, begin: int, lanes: int, common: Common, rows: Array) -> None:
-    """Join the moments of the scores of the keys in common, by `scores_moments`, to those of the others.
-
-    Source: Chan, Golub and LeVeque 1983.
+    Whether the others' share of some row is so small that they are to be summed again: the difference of the sums has
+    lost their digits.
     """
-    d, step, like = q.shape[1], space.products.shape[0] - q.shape[1], np.float64(0)
-    for low in range(0, lanes, space.wide.shape[1]):
-        own = min(space.wide.shape[1], lanes - low)
-        for c in range(d):
-            for lane in range(own):
-                space.wide[c, lane] = q[begin + low + lane, c]
-        for c in range(0, d, step):
-            left = np.int64(common.scatter[c:].ctypes.data)
-            places = (left, np.int64(space.wide.ctypes.data), np.int64(space.products[c:].ctypes.data))
-            multiply(places, d - c, d, 1, d, False, like)
-        for lane in range(own):
-            mean, m2, row = 0.0, 0.0, rows[:, low + lane]
-            for c in range(d):
-                mean += common.mean[c] * space.wide[c, lane]
-                m2 += space.products[c, lane] * space.wide[c, lane]
-            both = common.entries + row[COUNTED]
-            apart = mean * common.scale - row[SCORE_MEAN]
-            row[SCORE_MEAN] += apart * common.entries / both
-            row[SCORE_M2] += max(m2, 0.0) * common.scale**2 + apart * apart * common.entries * row[COUNTED] / both
+    few = False
+    for lane in range(rows.shape[1]):
+        sums, count = space.sums[g, :, lane], space.seen[g, 1, lane] - space.seen[g, 0, lane]
+        row, top = rows[:, lane], np.float64(space.held[g, TOP, lane])
+        row[VISIBLE], row[LARGEST] = max(0, count), top * LN2
+        row[SCORE_MEAN], row[SCORE_M2] = sums[MEANS] * LN2, sums[SCATTERS] * LN2**2
+        above = top - np.float64(space.held[g, SHIFT, lane]) if count > 0 else 0.0
+        share = np.exp2(-above) if count > 0 else 0.0
+        row[OTHERS] = max(sums[0] * share - 1, 0.0)
+        row[SQUARES] = max(sums[1] * share * share - 1, 0.0)
+        row[SLOPES] = (sums[2] - above * sums[0]) * share * LN2
+        row[DISTANCES] = sums[3] * share
+        few |= count > 0 and row[OTHERS] < least
+        for c in range(output.shape[1]):
+            output[lane, c] = space.outputs[g, c, lane] * share / (1 + row[OTHERS])
+    return few
 
 
 @compiled
@@ -149,40 +110,26 @@ def _shares(space: Any, g: int, lanes: int, rows: Array, factors: Array) -> None
                 factors[c, lane] = factors[c - 1, lane]
             else:
                 depth = np.float64(space.shifts[g, c, lane]) - np.float64(space.held[g, TOP, lane])
-                factors[c, lane] = 2.0 ** min(depth, 0.0) / (1 + rows[OTHERS, lane])
+                factors[c, lane] = np.exp2(min(depth, 0.0)) / (1 + rows[OTHERS, lane])
 
 
 @compiled
-def _sum_again(keys: Keys, space: Any, g: int, begin: int, lanes: int, least: float, rows: Array) -> None:
-    """Sum the others again where their share is small: the difference of the sums would have lost their digits."""
-    few = False
-    for lane in range(lanes):
-        few |= rows[VISIBLE, lane] > 0 and rows[OTHERS, lane] < least
-    if not few:
-        return
-    sum_others(keys, space, g, begin)
-    for lane in range(lanes):
+def _replace_sums(sums: Array, least: float, rows: Array) -> None:
+    """Put the others' sums, made again, in the place of those that had lost their digits."""
+    for lane in range(rows.shape[1]):
         if rows[VISIBLE, lane] > 0 and rows[OTHERS, lane] < least:
-            rows[OTHERS, lane], rows[SQUARES, lane] = space.sums[g, 0, lane], space.sums[g, 1, lane]
-            rows[SLOPES, lane] = space.sums[g, 2, lane] * LN2
+            rows[OTHERS, lane], rows[SQUARES, lane], rows[SLOPES, lane] = (
+                sums[0, lane],
+                sums[1, lane],
+                sums[2, lane] * LN2,
+            )
 
 
 @compiled
-def _finish(
-    keys: Keys, space: Any, g: int, q: Array, begin: int, base: int, common: Common, least: float, found: Found
-) -> None:
-    """Write down the rows of a stripe whose first query is the panel's begin-th."""
+def _share_out(keys: Keys, space: Any, g: int, begin: int, base: int, found: Found) -> None:
+    """What each key receives from a stripe, and the rows' shares of key 0 and of keys i, i − 1 and i + 1."""
     lanes = min(space.held.shape[2], found.rows.shape[1] - begin)
     rows = found.rows[:, begin : begin + lanes]
-    for lane in range(lanes):
-        _sum_row(space, g, lane, rows[:, lane])
-        above = np.float64(space.held[g, TOP, lane]) - np.float64(space.held[g, SHIFT, lane])
-        share = 2.0**-above / (1 + rows[OTHERS, lane]) if rows[VISIBLE, lane] > 0 else 0.0
-        for c in range(found.output.shape[1]):
-            found.output[begin + lane, c] = space.outputs[g, c, lane] * share
-    if common.entries > 0:
-        _add_common(space, q, begin, lanes, common, rows)
-    _sum_again(keys, space, g, begin, lanes, least, rows)
     factors = space.factors[: -(-(found.first + len(found.received) - base) // keys.chunk)]
     _shares(space, g, lanes, rows, factors)
     _receive(keys, space, g, factors, base, found.received[base - found.first :])
@@ -197,18 +144,33 @@ def _finish(
 
 
 @compiled
-def _run(keys: Keys, space: Any, q: Array, common: Common, band: Band, least: float, found: Found) -> None:
+def _run(keys: Any, space: Any, q: Array, factor: float, band: Band, least: float, found: Found) -> None:
     """Take a panel's queries (B, d) through their keys, some stripes at a time."""
     together, _, lanes = space.held.shape
+    none, no = np.int64(0), np.bool_(False)  # a 0 or False in place would be a type of its own, and compiled for it
+    middle = np.zeros(q.shape[1])
     for begin in range(0, q.shape[0], lanes * together):
         count = min(together, -(-(q.shape[0] - begin) // lanes))
-        base, last = band.keys, 0
+        base, last = band.keys, none
         for g in range(count):
-            _start(q, begin + g * lanes, common.scale / LN2, found.start, band, space, g)
+            _start(q, begin + g * lanes, factor, found.start, band, space, g)
             base, last = min(base, space.seen[g, 0].min()), max(last, space.seen[g, 1].max())
-        weigh_stripes(keys, space, count, begin, base, last)
+        middle[:] = 0
+        some = min(base + keys.chunk, last)
+        for j in range(base, some):
+            middle += keys.k[j] / np.float64(some - base)
         for g in range(count):
-            _finish(keys, space, g, q, begin + g * lanes, base, common, least, found)
+            begin_stripe(space, g, middle)
+        weigh_stripes(keys, space, (none, count), begin, (base, last), no)
+        for g in range(count):
+            first, stop = begin + g * lanes, min(begin + (g + 1) * lanes, q.shape[0])
+            rows = found.rows[:, first:stop]
+            few = _sum_rows(space, g, least, rows, found.output[first:stop])
+            if few:
+                forget(space.held[g], space.sums[g])
+                weigh_stripes(keys, space, (g, g + 1), begin, (base, last), few)
+                _replace_sums(space.sums[g], least, rows)
+            _share_out(keys, space, g, first, base, found)
 
 
 def room_for(plan: Plan, inputs: AttentionInputs) -> Stripes:
@@ -216,7 +178,6 @@ def room_for(plan: Plan, inputs: AttentionInputs) -> Stripes:
     shape, dtype, count = shape_for(inputs.q.dtype.itemsize * 8), inputs.q.dtype, plan.stripes
     reach = reach_of(inputs, count * shape.lanes)
     chunks, columns = -(-reach // CHUNK) + 1, inputs.v.shape[-1] + shape.rows
-    wide = shape_for(64)
     whole = np.int32 if dtype.itemsize == 4 else np.int64
     return Stripes(
         weights=_aligned((count, reach + 2 * shape.rows, shape.lanes), dtype),
@@ -225,8 +186,6 @@ def room_for(plan: Plan, inputs: AttentionInputs) -> Stripes:
         seen=np.zeros((count, 2, shape.lanes), whole),
         shifts=np.zeros((count, chunks, shape.lanes), dtype),
         factors=np.zeros((chunks, shape.lanes), dtype),
-        wide=_aligned((inputs.q.shape[-1], wide.lanes), np.dtype(np.float64)),
-        products=_aligned((inputs.q.shape[-1] + wide.rows, wide.lanes), np.dtype(np.float64)),
         recent=_aligned((count, columns, shape.lanes), dtype),
         outputs=np.zeros((count, columns, shape.lanes)),
         sums=np.zeros((count, SUMMED, shape.lanes)),
@@ -243,23 +202,21 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 def whole_panel(head: Head, side: KeySide, queries: slice, space: Stripes, output: Array) -> PanelResult | None:
     """The panel's rows; None where a query or a sum is not finite, which the plain path has to look at."""
-    q, reach, common = np.ascontiguousarray(head.q[queries]), head.keys_in_reach(queries), head.keys_in_common(queries)
+    q, reach = np.ascontiguousarray(head.q[queries]), head.keys_in_reach(queries)
     if not np.isfinite(q).all():
         return None
     n, m = head.inputs.shape[-2:]
     zero, apart = (PADDING + m + queries.start, 1) if n == m else (0, 0)
     away = side.distances if n == m else np.zeros(space.held.shape[2], q.dtype)
-    keys = Keys(side.k, side.v, away, zero, apart, common, CHUNK, shape_for(q.itemsize * 8).rows)
-    rows = np.empty((COUNTED + 1, len(q)))
+    keys = Keys(side.k, side.v, away, zero, apart, CHUNK, shape_for(q.itemsize * 8).rows)
+    rows = np.empty((len(PanelSums._fields), len(q)))
     found = Found(rows, output, np.zeros(length(reach)), queries.start, reach.start)
-    moments = side.moments[common] if common else KeyMoments(np.zeros(0), np.zeros((0, 0)))
-    known = Common(float(common), moments.mean, moments.scatter, float(head.inputs.scale))
-    _run(keys, space, q, known, band_of(head), SHARES[q.dtype.name], found)
+    _run(keys, space, q, head.inputs.scale / LN2, band_of(head), SHARES[q.dtype.name], found)
     seen, total = rows[VISIBLE] > 0, 1 + rows[OTHERS]
     rows[LARGEST, ~seen] = -np.inf
     lse = (rows[LARGEST] + np.log(total)).astype(q.dtype)
     largest = largest_in_band(side.value_norms, band_of(head), queries)
-    sums = PanelSums(*rows[:COUNTED])._replace(score_max=rows[LARGEST], value_max=largest)
+    sums = PanelSums(*rows)._replace(score_max=rows[LARGEST], value_max=largest)
     together = total + sums.square + sums.slope + sums.distance + sums.score_mean + sums.score_m2
     if not (np.isfinite(output).all() and np.isfinite(together[seen]).all()):
         return None

@@ -11,12 +11,14 @@ import numpy as np
 from attnlab.maths.compiled import compiled, compiled_as_written
 from attnlab.maths.compiled_vectors import multiply
 from attnlab.maths.compiled_weights import (
+    APART,
     CEILING,
+    CENTRE,
     COUNT,
+    HELD,
     LARGEST,
-    MEAN,
-    SCATTER,
     SHIFT,
+    SPREAD,
     TOP,
     TOTAL,
     weigh_seen,
@@ -30,6 +32,8 @@ LN2 = np.log(2.0)
 _SLACK = SLACK / LN2
 #: Rows of `Stripes.sums`: Σ w, Σ w², Σ w·(logit − shift), Σ w·distance; count, mean and Σ (score − mean)².
 SUMS, SCORES, MEANS, SCATTERS, SUMMED = 4, 4, 5, 6, 7
+#: Chunks after which outputs are added up in float64.
+FLUSHED = 8
 
 
 class Keys(NamedTuple):
@@ -42,8 +46,6 @@ class Keys(NamedTuple):
     distances: Array
     zero: int
     apart: int
-    #: leading keys whose scores' moments are known
-    common: int
     #: keys of a chunk
     chunk: int
     #: keys weighed at a time
@@ -65,9 +67,6 @@ class Stripes(NamedTuple):
     shifts: Array
     #: (chunks, lanes): what makes shares of attention of a stripe's weights
     factors: Array
-    #: (d, lanes) and (columns, lanes) in float64, with as many lanes as float64 has: queries, and their products
-    wide: Array
-    products: Array
     #: (stripes, columns, lanes): Σ w v of a few chunks, and of all in float64
     recent: Array
     outputs: Array
@@ -77,11 +76,30 @@ class Stripes(NamedTuple):
 
 @compiled
 def _flush(held: Array, sums: Array) -> None:
-    """Add the sums of a chunk to those in float64."""
+    """Add the sums of a chunk, or of a part of one, to those in float64."""
     for s in range(SUMS):
         for lane in range(held.shape[1]):
             sums[s, lane] += held[TOTAL + s, lane]
             held[TOTAL + s, lane] = 0
+
+
+@compiled
+def _flush_moments(held: Array, sums: Array) -> None:
+    """Join the moments of a chunk's scores to those so far; the next chunk's are taken about the mean of all.
+
+    Source: Chan, Golub and LeVeque 1983.
+    """
+    for lane in range(held.shape[1]):
+        own, before = np.float64(held[COUNT, lane]), sums[SCORES, lane]
+        distance = np.float64(held[APART, lane]) / max(own, 1.0)
+        both = max(own + before, 1.0)
+        apart = distance + np.float64(held[CENTRE, lane]) - sums[MEANS, lane]
+        spread = max(np.float64(held[SPREAD, lane]) - distance * distance * own, 0.0)
+        sums[SCORES, lane] = own + before
+        sums[MEANS, lane] += apart * own / both
+        sums[SCATTERS, lane] += spread + apart * apart * own * before / both
+        held[COUNT, lane], held[APART, lane], held[SPREAD, lane] = 0, 0, 0
+        held[CENTRE, lane] = sums[MEANS, lane] if own + before > 0 else held[CENTRE, lane]
 
 
 @compiled
@@ -91,21 +109,6 @@ def _flush_outputs(recent: Array, outputs: Array) -> None:
         for lane in range(recent.shape[1]):
             outputs[c, lane] += recent[c, lane]
             recent[c, lane] = 0
-
-
-@compiled
-def _add_moments(held: Array, sums: Array) -> None:
-    """Join the moments of the last few keys' scores to those so far.
-
-    Source: Chan, Golub and LeVeque 1983.
-    """
-    for lane in range(held.shape[1]):
-        own, before = np.float64(held[COUNT, lane]), sums[SCORES, lane]
-        both = max(own + before, 1.0)
-        apart = np.float64(held[MEAN, lane]) + np.float64(held[SHIFT, lane]) - sums[MEANS, lane]
-        sums[SCORES, lane] = own + before
-        sums[MEANS, lane] += apart * own / both
-        sums[SCATTERS, lane] += np.float64(held[SCATTER, lane]) + apart * apart * own * before / both
 
 
 @compiled
@@ -123,7 +126,7 @@ def _raise(space: Any, g: int, first: int, now: int) -> None:
             continue
         raised = np.float64(largest) - np.float64(held[SHIFT, lane])
         if held[CEILING, lane] > -np.inf:
-            kept = 2.0**-raised
+            kept = np.exp2(-raised)
             sums[2, lane] -= raised * sums[0, lane]
             for s in (0, 2, 3):
                 sums[s, lane] *= kept
@@ -138,84 +141,91 @@ def _raise(space: Any, g: int, first: int, now: int) -> None:
 
 
 @compiled_as_written
-def _weigh_chunk(keys: Keys, space: Any, g: int, base: int, start: int, stop: int, begin: int) -> None:
+def _weigh_chunk(keys: Keys, space: Any, g: int, base: int, start: int, stop: int, begin: int, again: bool) -> None:
     """Weigh the keys from start to stop, which are one chunk's.
 
     Args:
         base: the key whose weights stand first.
         begin: the first query's place among the panel's.
+        again: leave out each lane's largest, at the shift, and keep no weights.
     """
-    like, d, rows = keys.k.dtype.type(0), keys.k.shape[1], keys.rows
-    seen, queries = space.seen[g], np.int64(space.queries[g].ctypes.data)
-    first, last = seen[0].max(), min(seen[1].min(), keys.common)
+    d, rows, seen = keys.k.shape[1], keys.rows, space.seen[g]
+    first, last = seen[0].max(), seen[1].min()
+    like, bound = keys.k.dtype.type(0), keys.k.dtype.type(0 if again else np.inf)
+    held, ends = np.int64(space.held[g].ctypes.data), np.int64(seen.ctypes.data)
     for j in range(start, stop, rows):
-        weights = np.int64(space.weights[g, j - base :].ctypes.data)
+        place = space.weights.shape[1] - rows if again else j - base
+        weights = np.int64(space.weights[g, place:].ctypes.data)
         away = np.int64(keys.distances[keys.zero + (begin - j) * keys.apart :].ctypes.data)
-        product = (np.int64(keys.k[j:].ctypes.data), queries, weights)
-        own = (weights, np.int64(space.held[g].ctypes.data), away)
+        product = (np.int64(keys.k[j:].ctypes.data), np.int64(space.queries[g].ctypes.data), weights)
+        own = (weights, held, away)
         multiply(product, stop - j, d, 1, d, False, like)
-        if j >= first and j + rows <= last:
+        if j >= first and j + rows <= last and not again:
             while weigh_seen(own, keys.apart, like):
                 _raise(space, g, start - base, j - base)
         else:
-            ends, all_of_them = np.int64(seen.ctypes.data), keys.k.dtype.type(np.inf)
-            while weigh_some(own, keys.apart, ends, j, keys.common, all_of_them):
+            while weigh_some(own, keys.apart, ends, j, bound):
                 _raise(space, g, start - base, j - base)
-            _add_moments(space.held[g], space.sums[g])
     _flush(space.held[g], space.sums[g])
+    _flush_moments(space.held[g], space.sums[g])
 
 
 @compiled_as_written
-def _add_outputs(keys: Keys, space: Any, g: int, base: int, start: int, stop: int) -> None:
-    """Add the values of these keys, by their weights."""
-    e, like = keys.v.shape[1], keys.v.dtype.type(0)
-    weights = np.int64(space.weights[g, start - base :].ctypes.data)
-    for c in range(0, e, keys.rows):
-        places = (np.int64(keys.v[start, c:].ctypes.data), weights, np.int64(space.recent[g, c:].ctypes.data))
-        multiply(places, e - c, 1, e, stop - start, True, like)
-
-
-@compiled
-def weigh_stripes(keys: Keys, space: Any, count: int, begin: int, base: int, last: int) -> None:
-    """Take some stripes through the keys from base to last, chunk by chunk.
+def weigh_stripes(
+    keys: Keys, space: Any, which: tuple[int, int], begin: int, reach: tuple[int, int], again: bool
+) -> None:
+    """Take some stripes through their keys, chunk by chunk.
 
     Args:
-        count: how many stripes.
-        begin: their first query's place among the panel's.
+        which: the first of the stripes, and the last + 1.
+        begin: the first stripe's first query's place among the panel's.
+        reach: the first key that any of them sees, and the last + 1.
+        again: only to sum what is not the largest, which `forget` has prepared.
     """
-    lanes, chunk, flushed = space.held.shape[2], keys.chunk, 8
+    lanes, chunk, rows, e, like = space.held.shape[2], keys.chunk, keys.rows, keys.v.shape[1], keys.v.dtype.type(0)
+    base, last = reach
     for c in range(-(-(last - base) // chunk)):
         start = base + c * chunk
-        for g in range(count):
+        for g in range(which[0], which[1]):
             low, high = space.seen[g, 0].min(), space.seen[g, 1].max()
-            own = start + max(0, low - start) // keys.rows * keys.rows
-            stop = min(start + chunk, high)
+            own, stop = start + max(0, low - start) // rows * rows, min(start + chunk, high)
             if own < stop:
-                _weigh_chunk(keys, space, g, base, own, stop, begin + g * lanes)
-                _add_outputs(keys, space, g, base, own, stop)
-            space.shifts[g, c] = space.held[g, SHIFT]
-            if c % flushed == flushed - 1 or start + chunk >= last:
+                _weigh_chunk(keys, space, g, base, own, stop, begin + g * lanes, again)
+            for column in range(0, e if own < stop and not again else 0, rows):
+                values, weights = keys.v[own, column:].ctypes.data, space.weights[g, own - base :].ctypes.data
+                places = (np.int64(values), np.int64(weights), np.int64(space.recent[g, column:].ctypes.data))
+                multiply(places, e - column, 1, e, stop - own, True, like)
+            if again:
+                continue
+            for lane in range(lanes):
+                space.shifts[g, c, lane] = space.held[g, SHIFT, lane]
+            if c % FLUSHED == FLUSHED - 1 or start + chunk >= last:
                 _flush_outputs(space.recent[g], space.outputs[g])
 
 
-@compiled_as_written
-def sum_others(keys: Keys, space: Any, g: int, begin: int) -> None:
-    """Sum one stripe again into its held sums without each lane's largest, and relative to it."""
-    held, seen, zero = space.held[g], space.seen[g], keys.k.dtype.type(0)
+@compiled
+def forget(held: Array, sums: Array) -> None:
+    """Ready a stripe to be summed again relative to its largest logits, and without them."""
     for lane in range(held.shape[1]):
         held[SHIFT, lane] = held[TOP, lane] if held[TOP, lane] > -np.inf else 0
         held[CEILING, lane] = np.inf
-        for s in range(SUMS):
-            held[TOTAL + s, lane] = 0
-            space.sums[g, s, lane] = 0
-    d, last = keys.k.shape[1], seen[1].max()
-    weights = np.int64(space.weights[g, space.weights.shape[1] - keys.rows :].ctypes.data)
-    for j in range(seen[0].min(), last, keys.rows):
-        away = np.int64(keys.distances[keys.zero + (begin - j) * keys.apart :].ctypes.data)
-        product = (np.int64(keys.k[j:].ctypes.data), np.int64(space.queries[g].ctypes.data), weights)
-        multiply(product, last - j, d, 1, d, False, zero)
-        own = (weights, np.int64(held.ctypes.data), away)
-        weigh_some(own, keys.apart, np.int64(seen.ctypes.data), j, last, zero)
-        if (j // keys.rows) % 16 == 15:
-            _flush(held, space.sums[g])
-    _flush(held, space.sums[g])
+    held[TOTAL : TOTAL + SUMS] = 0
+    sums[:] = 0
+
+
+@compiled
+def begin_stripe(space: Any, g: int, middle: Array) -> None:
+    """Nothing seen yet, with queries and what they see in place.
+
+    Args:
+        middle: (d,) a key in the midst of the first ones, about whose scores moments are taken at first.
+    """
+    held, queries = space.held[g], space.queries[g]
+    for what in range(HELD):
+        held[what] = -np.inf if what in (CEILING, TOP) else 0
+    for c in range(queries.shape[0]):
+        for lane in range(held.shape[1]):
+            held[CENTRE, lane] += middle[c] * queries[c, lane]
+    space.sums[g] = 0
+    space.recent[g] = 0
+    space.outputs[g] = 0

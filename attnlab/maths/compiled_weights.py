@@ -1,4 +1,4 @@
-"""What is made of a few keys' scores with all lanes of a stripe: weights e^(logit − shift), their sums, and moments.
+"""What is made of a few keys' scores with all lanes of a stripe: weights e^(logit − shift), and sums.
 
 Logits are to base 2 here. Written as LLVM is given it, with the vectors of `compiled_vectors`.
 """
@@ -15,10 +15,10 @@ from attnlab.maths.compiled_vectors import VECTORS, WHOLE, Vectors, called
 from attnlab.maths.tiles import FLOORS
 
 #: What is held of a stripe, (…, lanes) each: what its logits are taken relative to, and what none of them may exceed;
-#: the largest so far; Σ w, Σ w², Σ w·(logit − shift) and Σ w·distance; then, of the last few keys, the largest logit,
-#: how many of them count towards the scores' moments, and those scores' mean (less the shift) and Σ (score − mean)².
-SHIFT, CEILING, TOP, TOTAL, SQUARE, SLOPE, DISTANCE, LARGEST, COUNT, MEAN, SCATTER = range(11)
-HELD = 11
+#: the largest so far; Σ w, Σ w², Σ w·(logit − shift) and Σ w·distance; the largest logit of the last few keys; what the
+#: scores' moments are taken about, how many scores there are, Σ (score − centre) and Σ (score − centre)².
+SHIFT, CEILING, TOP, TOTAL, SQUARE, SLOPE, DISTANCE, LARGEST, CENTRE, COUNT, APART, SPREAD = range(12)
+HELD = 12
 #: Keys whose weights are worked out at a time: as many chains of operations as the processor follows at once.
 _CHAINS = 4
 #: 2^r = 1 + r·c₁ + r²·c₂ + … for abs(r) ≤ ½, at the nodes of Chebyshev: off by 5e-9 and by 1e-19.
@@ -85,8 +85,6 @@ class _Hidden(NamedTuple):
 
     #: the step's first key
     first: Any
-    #: the first key whose scores count towards the moments
-    common: Any
     #: (2, lanes): the lanes' first key, and the last + 1
     ends: Any
     #: weights of logits this far above the shift count for nothing
@@ -120,48 +118,31 @@ def _largest(step: _Step) -> Any:
 
 
 def _weigh_vector(step: _Step, v: int) -> None:
-    """Weights of one vector of queries and all keys of the step, and their sums."""
+    """Weights of one vector of queries and all keys of the step; their sums, and those of the scores."""
     vectors, b = step.vectors, step.vectors.builder
-    shift = vectors.load(step.of(SHIFT, v))
+    shift, centre, zero = vectors.load(step.of(SHIFT, v)), vectors.load(step.of(CENTRE, v)), vectors.all_of(0.0)
     floor = vectors.all_of(FLOORS[f"float{vectors.bits}"] / math.log(2))
-    sums = [vectors.all_of(0.0)] * 4
-    for start in range(0, vectors.shape.rows, min(_CHAINS, vectors.shape.rows)):
-        rows = range(start, min(start + _CHAINS, vectors.shape.rows))
-        x = [b.fsub(vectors.load(step.weight(r, v)), shift) for r in rows]
+    sums = [zero] * 7
+    for start in range(0, vectors.shape.rows, _CHAINS):
+        rows = range(start, start + _CHAINS)
+        scores = [vectors.load(step.weight(r, v)) for r in rows]
+        x = [b.fsub(score, shift) for score in scores]
         low = [vectors.larger(own, floor) for own in x]
-        weights = two_to(vectors, low)
-        for r, own, lifted, w in zip(rows, x, low, weights, strict=True):
+        for r, score, own, lifted, w in zip(rows, scores, x, low, two_to(vectors, low), strict=True):
+            count, apart = vectors.all_of(1.0), b.fsub(score, centre)
             if step.hidden is not None:
-                kept = b.and_(step.seen(step.hidden, r, v), b.fcmp_ordered("<", own, step.hidden.bound))
-                w = b.select(kept, w, vectors.all_of(0.0))
+                seen = step.seen(step.hidden, r, v)
+                w = b.select(b.and_(seen, b.fcmp_ordered("<", own, step.hidden.bound)), w, zero)
+                count, apart = b.select(seen, count, zero), b.select(seen, apart, zero)
             vectors.store(w, step.weight(r, v))
             back = b.mul(step.apart, ir.Constant(WHOLE, -r))
             away = vectors.load(vectors.moved(step.away, back, v * vectors.shape.numbers))
-            factors = (w, lifted, away)
-            sums = [b.fadd(sums[0], w), *(vectors.times(w, f, s) for f, s in zip(factors, sums[1:], strict=True))]
-    for what, found in zip((TOTAL, SQUARE, SLOPE, DISTANCE), sums, strict=True):
+            products = ((w, w), (w, lifted), (w, away), (apart, apart))
+            squares = [vectors.times(one, other, s) for (one, other), s in zip(products, sums[1:5], strict=True)]
+            sums = [b.fadd(sums[0], w), *squares, b.fadd(sums[5], apart), b.fadd(sums[6], count)]
+    for what, found in zip((TOTAL, SQUARE, SLOPE, DISTANCE, SPREAD, APART, COUNT), sums, strict=True):
         vectors.store(b.fadd(vectors.load(step.of(what, v)), found), step.of(what, v))
     vectors.store(vectors.larger(vectors.load(step.of(LARGEST, v)), vectors.load(step.of(TOP, v))), step.of(TOP, v))
-
-
-def _moments(step: _Step, hidden: _Hidden, v: int) -> None:
-    """Of one vector's queries: how many count, their mean less the shift, and Σ (score − mean)², in two passes."""
-    vectors, b, rows = step.vectors, step.vectors.builder, range(step.vectors.shape.rows)
-    shift, zero, count, total = vectors.load(step.of(SHIFT, v)), vectors.all_of(0.0), None, None
-    kept, x = [], []
-    for r in rows:
-        place = b.add(hidden.first, ir.Constant(WHOLE, r))
-        counts = vectors.spread(b.icmp_signed(">=", place, hidden.common))
-        kept.append(b.and_(step.seen(hidden, r, v), counts))
-        x.append(b.fsub(vectors.load(step.weight(r, v)), shift))
-        own, score = b.select(kept[r], vectors.all_of(1.0), zero), b.select(kept[r], x[r], zero)
-        count, total = (own, score) if r == 0 else (b.fadd(count, own), b.fadd(total, score))
-    mean, scatter = b.fdiv(total, vectors.larger(count, vectors.all_of(1.0))), zero
-    for r in rows:
-        apart = b.select(kept[r], b.fsub(x[r], mean), zero)
-        scatter = vectors.times(apart, apart, scatter)
-    for what, found in zip((COUNT, MEAN, SCATTER), (count, mean, scatter), strict=True):
-        vectors.store(found, step.of(what, v))
 
 
 def _weigh(step: _Step) -> None:
@@ -171,8 +152,6 @@ def _weigh(step: _Step) -> None:
     b.cbranch(_largest(step), stop, weigh)
     b.position_at_end(weigh)
     for v in range(VECTORS):
-        if step.hidden is not None:
-            _moments(step, step.hidden, v)
         _weigh_vector(step, v)
     b.ret(ir.Constant(answer, 0))
     b.position_at_end(stop)
@@ -201,24 +180,23 @@ def weigh_seen(typingctx: Any, places: Any, apart: Any, like: Any) -> Any:
 
 
 @intrinsic
-def weigh_some(typingctx: Any, places: Any, apart: Any, seen: Any, first: Any, common: Any, bound: Any) -> Any:
-    """The same of keys, from the first on, that not all lanes see; and the moments of their scores.
+def weigh_some(typingctx: Any, places: Any, apart: Any, seen: Any, first: Any, bound: Any) -> Any:
+    """The same of keys, from the first on, that not all lanes see.
 
     Args:
         places, apart: as `weigh_seen` has them.
         seen: the address of the lanes' first and last + 1 key, (2, lanes).
-        common: the first key whose scores count towards the moments.
         bound: logits so far above the shift, or further, weigh nothing.
     """
 
     def body(builder: Any, weights: Any, held: Any, away: Any, *rest: Any) -> None:
-        apart_, seen_, first_, common_, bound_ = rest
+        apart_, seen_, first_, bound_ = rest
         vectors = Vectors(builder, bound)
-        hidden = _Hidden(first_, common_, vectors.at(seen_), vectors.spread(bound_))
+        hidden = _Hidden(first_, vectors.at(seen_), vectors.spread(bound_))
         _weigh(_Step(vectors, vectors.at(held), vectors.at(weights), vectors.at(away), apart_, hidden))
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         own = [*(builder.extract_value(arguments[0], i) for i in range(3)), *arguments[1:]]
         return called(builder, f"attnlab.weigh_some{bound.bitwidth}", ir.IntType(1), own, body)
 
-    return types.boolean(places, *[types.int64] * 4, bound), generate
+    return types.boolean(places, *[types.int64] * 3, bound), generate

@@ -30,7 +30,8 @@ class KeySide(NamedTuple):
     broken: Array | None
     #: max ‖k_j‖
     largest_key: float
-    #: of the first p keys, by p: where some panel's queries see just those, or those and more
+    #: of the first p keys, by p: where some panel's queries see just those, or those and more. None where panels are
+    #: taken whole
     moments: dict[int, "KeyMoments"]
     #: (2 PADDING + 2m + 1,): abs(x) for x = −PADDING − m … m + PADDING
     distances: Array
@@ -66,7 +67,7 @@ def key_side(k: Array, v: Array, tile: int, prefixes: Sequence[int], *, whole: b
         value_norms=value_norms,
         broken=broken if broken.any() else None,
         largest_key=float(key_norms.max(initial=0)),
-        moments=moments_of_prefixes(k, prefixes),
+        moments={} if whole else moments_of_prefixes(k, prefixes),
         distances=np.abs(np.arange(-m - PADDING, m + PADDING + 1)).astype(k.dtype),
     )
 
