@@ -10,12 +10,13 @@ import numpy as np
 
 from attnlab.maths.heads import Head
 from attnlab.maths.inputs import AttentionInputs
-from attnlab.maths.keyside import PADDING, KeySide, scores_moments
+from attnlab.maths.keyside import KeySide, scores_moments
+from attnlab.maths.level_run import away, unit, weigh_level
 from attnlab.maths.panels import length
 from attnlab.maths.plan import Plan
 from attnlab.maths.precision import Array
 from attnlab.maths.running import Running, merged
-from attnlab.maths.tiles import PENALTIES, Exponentials, Moments, hide, tile_moments, weigh_tile
+from attnlab.maths.tiles import PENALTIES, Exponentials, Moments, hide, in_numpy, tile_moments, weigh_tile
 
 #: Where a row looks beside itself: keys i, i − 1 and i + 1.
 OFFSETS = (0, -1, 1)
@@ -88,7 +89,7 @@ class PanelPass:
         if not np.isfinite(self.q).all():
             return False
         width = self.side.tiles.shape[2]
-        for keys in self._tiles(width):
+        for keys in self._tiles(self._run(width), width):
             t = keys.start // width
             if not self._tile(keys, self.side.tiles[t][:, keys.start - t * width : keys.stop - t * width]):
                 return False
@@ -97,11 +98,34 @@ class PanelPass:
             self.moments = merged(Moments(np.full(self.height, float(self.common)), mean, m2), self.moments)
         return True
 
-    def _tiles(self, width: int) -> Iterator[slice]:
-        """The keys in reach, cut where tiles end and where not all queries see them any more."""
-        start = self.reach.start
-        while start < self.reach.stop:
-            ends = (self.reach.stop, start - start % width + width, self.common)
+    def _run(self, width: int) -> int:
+        """Take the tiles that all queries see in few calls, if no logit needs a shift: where the others begin."""
+        level = self.folded and not self.deep and self.exponentials is in_numpy
+        if not level or not self.common or self.side.broken is not None:
+            return int(self.reach.start)
+        self.running.shift = np.zeros(self.height)
+        tiles = list(self._tiles(0, width, self.common))
+        weights = [self.work.weights[self.height * keys.start :][: self.height * length(keys)] for keys in tiles]
+        weights = [e.reshape(self.height, -1) for e in weights]
+        q = self.work.queries.reshape(-1)[: self.q[:, 1:].size].reshape(self.height, -1)
+        inputs, queries = self.head.inputs, self.head.q[self.queries]
+        np.multiply(queries, inputs.scale * unit(q.dtype.name), out=q, casting="same_kind")
+        first = self.queries.start if self.square else None
+        outputs = self.work.outputs[: self.height]
+        weigh_level(q, self.side, tiles, first, self.work.scores, weights, outputs, self.running)
+        for keys, e in zip(tiles, weights, strict=True):
+            self._places(keys, e, None)
+            self.tiles.append(Weighed(keys, e, self.running.shift))
+        self._count(slice(0, self.common), None, (self.height, self.common))
+        np.multiply(queries, q.dtype.type(inputs.scale), out=self.q[:, :-1])
+        self.q[:, -1] = 0
+        return int(self.common)
+
+    def _tiles(self, start: int, width: int, last: int | None = None) -> Iterator[slice]:
+        """The keys in reach from one on, cut where tiles end and where not all queries see them any more."""
+        start, last = max(start, self.reach.start), self.reach.stop if last is None else last
+        while start < last:
+            ends = (last, start - start % width + width, self.common)
             stop = min(end for end in ends if end > start)
             yield slice(start, stop)
             start = stop
@@ -119,7 +143,7 @@ class PanelPass:
         self._logits(keys, s, bias, hidden, shown)
         start = self.height * (keys.start - self.reach.start)
         e = self.work.weights[start : start + s.size].reshape(s.shape)
-        distances = self._distances(keys) if self.square else None
+        distances = away(self.side, self.queries.start, self.height, keys) if self.square else None
         sums = weigh_tile(
             s,
             e,
@@ -182,12 +206,6 @@ class PanelPass:
             s += np.maximum(bias, -PENALTIES[s.dtype.name])
         if shown is not None:
             hide(s, shown, scratch)
-
-    def _distances(self, keys: slice) -> Array:
-        """abs(i − j) as a view, (B, T): every row the one above moved by one."""
-        base = self.side.distances
-        offset = (PADDING + len(self.head.q) + keys.start - self.queries.start) * base.itemsize
-        return np.ndarray((self.height, length(keys)), base.dtype, base, offset, (-base.itemsize, base.itemsize))
 
     def _places(self, keys: slice, e: Array, hidden: Array | None) -> None:
         """Keep the weights on keys i, i − 1 and i + 1 that lie in this tile and are seen."""

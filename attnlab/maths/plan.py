@@ -13,6 +13,8 @@ HEIGHT, TILE = 768, 896
 WORKING = 160 << 20
 #: Heights are whole numbers of these where memory allows.
 STEP = 64
+#: Heights of panels of about one size are whole numbers of these: a stripe's lanes.
+EVEN = 48
 #: Where panels are taken whole: stripes at a time, keys of a chunk, and bytes of a number of each of a stripe's lanes.
 TOGETHER, CHUNK, LANES = 4, 256, 192
 #: Bytes that the plain path takes for each score, and how many scores it holds at a time where memory allows.
@@ -35,8 +37,11 @@ class Plan(NamedTuple):
     stripes: int = 0
 
     def panels(self, n: int) -> list[slice]:
-        """The panels of n queries, in order."""
-        return [slice(start, min(start + self.height, n)) for start in range(0, n, self.height)]
+        """The panels of n queries, in order: as few as can be, and about equal, so that no thread is left with more."""
+        count = -(-n // self.height)
+        even = -(-n // count) if count else 1
+        height = min(self.height, -(-even // EVEN) * EVEN)
+        return [slice(start, min(start + height, n)) for start in range(0, n, height)]
 
 
 def plan_for(inputs: AttentionInputs, max_bytes: int | None = None, threads: int | None = None) -> Plan:
