@@ -1,7 +1,7 @@
 """The exponentials of a tile and their sums, compiled: one pass instead of five.
 
-The one file that needs numba, for large work: importing and compiling it takes a second or two the first time. e^x is a
-polynomial here, since numba's wheels bring no exponential of vectors.
+This file and those that begin with its name need numba, for large work: compiling takes seconds the first time. e^x is
+a polynomial here, since numba's wheels bring no exponential of vectors.
 """
 
 from collections.abc import Callable

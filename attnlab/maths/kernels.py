@@ -13,7 +13,8 @@ from attnlab.maths.plan import Plan
 from attnlab.maths.precision import Array
 from attnlab.maths.tiles import Exponentials, in_numpy
 
-#: Scores from which the compiled kernel saves more time than its import and first compilation take: a second or two.
+#: Scores from which the compiled kernel saves seconds. Its import takes a quarter of one; its compilation, once for
+#: each kind of float and then kept on disk, some six.
 WORTH_COMPILING = 1 << 31
 
 

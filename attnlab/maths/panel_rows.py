@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attnlab.maths.bands import band_of, largest_in_band
 from attnlab.maths.heads import Head
 from attnlab.maths.inputs import AttentionInputs
 from attnlab.maths.keyside import KeySide, scores_moments
-from attnlab.maths.level_run import away, unit, weigh_level
+from attnlab.maths.level_run import LevelTile, Room, away, shown_between, unit, weigh_level
 from attnlab.maths.panels import length
 from attnlab.maths.plan import Plan
 from attnlab.maths.precision import Array
@@ -89,7 +90,9 @@ class PanelPass:
         if not np.isfinite(self.q).all():
             return False
         width = self.side.tiles.shape[2]
-        for keys in self._tiles(self._run(width), width):
+        if self._level():
+            self._run_level(width)
+        for keys in self._tiles(width) if not self.tiles else ():
             t = keys.start // width
             if not self._tile(keys, self.side.tiles[t][:, keys.start - t * width : keys.stop - t * width]):
                 return False
@@ -98,32 +101,43 @@ class PanelPass:
             self.moments = merged(Moments(np.full(self.height, float(self.common)), mean, m2), self.moments)
         return True
 
-    def _run(self, width: int) -> int:
-        """Take the tiles that all queries see in few calls, if no logit needs a shift: where the others begin."""
-        level = self.folded and not self.deep and self.exponentials is in_numpy
-        if not level or not self.common or self.side.broken is not None:
-            return int(self.reach.start)
-        self.running.shift = np.zeros(self.height)
-        tiles = list(self._tiles(0, width, self.common))
-        weights = [self.work.weights[self.height * keys.start :][: self.height * length(keys)] for keys in tiles]
-        weights = [e.reshape(self.height, -1) for e in weights]
-        q = self.work.queries.reshape(-1)[: self.q[:, 1:].size].reshape(self.height, -1)
-        inputs, queries = self.head.inputs, self.head.q[self.queries]
-        np.multiply(queries, inputs.scale * unit(q.dtype.name), out=q, casting="same_kind")
-        first = self.queries.start if self.square else None
-        outputs = self.work.outputs[: self.height]
-        weigh_level(q, self.side, tiles, first, self.work.scores, weights, outputs, self.running)
-        for keys, e in zip(tiles, weights, strict=True):
-            self._places(keys, e, None)
-            self.tiles.append(Weighed(keys, e, self.running.shift))
-        self._count(slice(0, self.common), None, (self.height, self.common))
-        np.multiply(queries, q.dtype.type(inputs.scale), out=self.q[:, :-1])
-        self.q[:, -1] = 0
-        return int(self.common)
+    def _level(self) -> bool:
+        """Whether no logit needs a shift, and nothing but causal order hides keys: tiles are taken in few calls then.
 
-    def _tiles(self, start: int, width: int, last: int | None = None) -> Iterator[slice]:
-        """The keys in reach from one on, cut where tiles end and where not all queries see them any more."""
-        start, last = max(start, self.reach.start), self.reach.stop if last is None else last
+        Not in a window: a row that sees one key gives it exactly 1 only where its logit is the shift.
+        """
+        inputs = self.head.inputs
+        plain = self.folded and inputs.mask is None and inputs.window is None and self.side.broken is None
+        return plain and length(self.reach) > 0 and not self.deep and self.exponentials is in_numpy
+
+    def _run_level(self, width: int) -> None:
+        """Take all tiles in few calls."""
+        head, queries, work, name = self.head, self.queries, self.work, self.q.dtype.name
+        band = band_of(head)
+        i = np.arange(queries.start, queries.stop)
+        self.visible += np.maximum(np.minimum(i + band.ahead + 1, band.keys) - np.maximum(i - band.back, 0), 0)
+        np.maximum(self.value_max, largest_in_band(self.side.value_norms, band, queries), out=self.value_max)
+        self.running.shift = np.where(self.visible > 0, 0.0, -np.inf)
+        tiles = []
+        for keys in self._tiles(width):
+            start, size = self.height * (keys.start - self.reach.start), self.height * length(keys)
+            weights = work.weights[start : start + size].reshape(self.height, -1)
+            shown = shown_between(band, queries, keys, name)
+            tiles.append(LevelTile(keys, weights, shown, keys.start >= self.common))
+        q = work.queries.reshape(-1)[: self.q[:, 1:].size].reshape(self.height, -1)
+        np.multiply(head.q[queries], head.inputs.scale * unit(name), out=q, casting="same_kind")
+        first, room = (
+            queries.start if self.square else None,
+            Room(work.scores, work.scratch, work.outputs[: self.height]),
+        )
+        self.moments = weigh_level(q, self.side, tiles, first, room, self.running)
+        for tile in tiles:
+            self._places(tile.keys, tile.weights, tile.shown)
+            self.tiles.append(Weighed(tile.keys, tile.weights, self.running.shift))
+
+    def _tiles(self, width: int) -> Iterator[slice]:
+        """The keys in reach, cut where tiles end and where not all queries see them any more."""
+        start, last = self.reach.start, self.reach.stop
         while start < last:
             ends = (last, start - start % width + width, self.common)
             stop = min(end for end in ends if end > start)
@@ -160,7 +174,7 @@ class PanelPass:
         output = self.work.outputs[: self.height]
         np.matmul(e, self.side.v[keys], out=output)
         running.output += output
-        self._places(keys, e, hidden)
+        self._places(keys, e, shown)
         self.tiles.append(Weighed(keys, e, running.shift))
         return True
 
@@ -207,15 +221,15 @@ class PanelPass:
         if shown is not None:
             hide(s, shown, scratch)
 
-    def _places(self, keys: slice, e: Array, hidden: Array | None) -> None:
+    def _places(self, keys: slice, e: Array, shown: Array | None) -> None:
         """Keep the weights on keys i, i − 1 and i + 1 that lie in this tile and are seen."""
         if not self.square or keys.stop < self.queries.start or keys.start > self.queries.stop:
             return
         for o, offset in enumerate(OFFSETS):
             at = np.arange(self.queries.start, self.queries.stop) + offset - keys.start
             rows = np.flatnonzero((at >= 0) & (at < length(keys)))
-            if hidden is not None:
-                rows = rows[~hidden[rows, at[rows]]]
+            if shown is not None:
+                rows = rows[shown[rows, at[rows]] > 0]
             self.place_weights[o, rows] = e[rows, at[rows]]
             self.place_tiles[o, rows] = len(self.tiles)
 
