@@ -25,7 +25,7 @@ RESERVED = {"typer": {"cli"}, "click": {"cli"}, "rich": {"show"}, "matplotlib": 
 #: Slow to import, or an extra: imported where they are used.
 HEAVY = {"matplotlib", "numba", "llvmlite", "tokenizers", "torch", "pydantic"}
 #: Modules made of what a heavy package compiles: as heavy as it is, so that others import them where they are used.
-COMPILED = {"attnlab.maths.compiled", "attnlab.maths.compiled_tiles"}
+COMPILED = {f"attnlab.maths.compiled{part}" for part in ("", "_panels", "_stripes", "_vectors", "_weights")}
 COMPILERS = {"numba", "llvmlite"}
 PRINTERS = {"cli", "show", "__main__"}
 OPENERS = {"files", "models"}

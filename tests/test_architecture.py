@@ -110,7 +110,7 @@ KEPT = [
     (heavy_only_where_used, "attnlab.show.plots", "def f():\n    import matplotlib"),
     (heavy_only_where_used, "attnlab.maths.fast", "def f():\n    from attnlab.maths.compiled import exponentials"),
     (heavy_only_where_used, "attnlab.maths.fast", "from attnlab.maths.compiler import x"),
-    (heavy_only_where_used, "attnlab.maths.compiled_tiles", "import numba\nfrom attnlab.maths.compiled import f"),
+    (heavy_only_where_used, "attnlab.maths.compiled_panels", "import numba\nfrom attnlab.maths.compiled import f"),
     (declared_packages, "attnlab.maths.compiled", "import numba\nfrom llvmlite import ir"),
     (declared_packages, "attnlab.files.config", "import yaml\nimport ml_dtypes\ndef f():\n    import numba"),
     (files_open_files, "attnlab.files.config", "open('x')"),

@@ -1,7 +1,7 @@
 """The exponentials of a tile and their sums, compiled: one pass instead of five.
 
-The one file that needs numba, for large work: importing and compiling it takes a second or two the first time. e^x is a
-polynomial here, since numba's wheels bring no exponential of vectors.
+This file and those that begin with its name need numba, for large work: compiling takes seconds the first time. e^x is
+a polynomial here, since numba's wheels bring no exponential of vectors.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,19 @@ _LOOSE = {"reassoc", "contract", "nsz", "nnan"}
 
 def compiled(function: Callable[..., Any]) -> Any:
     """The function compiled, without Python's lock; kept on disk where there is a place for it."""
+    return _made(function, fastmath=_LOOSE)
+
+
+def compiled_as_written(function: Callable[..., Any]) -> Any:
+    """The same, but sums stay in the order in which they stand, those of intrinsics too."""
+    return _made(function, fastmath=False)
+
+
+def _made(function: Callable[..., Any], *, fastmath: Any) -> Any:
     try:
-        return numba.njit(nogil=True, cache=True, fastmath=_LOOSE)(function)
+        return numba.njit(nogil=True, cache=True, fastmath=fastmath)(function)
     except RuntimeError:  # no directory to keep compiled code in: a read-only home and installation
-        return numba.njit(nogil=True, fastmath=_LOOSE)(function)
+        return numba.njit(nogil=True, fastmath=fastmath)(function)
 
 
 @intrinsic

@@ -154,7 +154,7 @@ def _received(panel: PanelPass, factors: list[Array]) -> Array:
 def _place_shares(panel: PanelPass, factors: list[Array]) -> Array:
     """The weights on keys i, i − 1 and i + 1: (3, B)."""
     shares = panel.place_weights.copy()
-    for t in np.unique(panel.place_tiles) if factors else ():
+    for t in np.flatnonzero(np.bincount(panel.place_tiles.ravel())) if factors else ():
         here = panel.place_tiles == t
         shares[here] *= np.broadcast_to(factors[t], shares.shape)[here]
     return shares

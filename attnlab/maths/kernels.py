@@ -3,41 +3,36 @@
 import math
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from attnlab.maths.finished import PanelResult
+from attnlab.maths.heads import Head
 from attnlab.maths.inputs import AttentionInputs
+from attnlab.maths.keyside import KeySide
+from attnlab.maths.plan import Plan
 from attnlab.maths.precision import Array
-from attnlab.maths.running import Running
 from attnlab.maths.tiles import Exponentials, in_numpy
 
-#: Scores from which the compiled kernel saves more time than its import and first compilation take: a second or two.
+#: Scores from which the compiled kernel saves seconds. Its import takes a quarter of one; its compilation, once for
+#: each kind of float and then kept on disk, some six.
 WORTH_COMPILING = 1 << 31
 
 
-class RunOfTiles(NamedTuple):
-    """What a run of tiles reads and leaves behind, besides the running sums."""
+class WholePanels(NamedTuple):
+    """Panels that are taken whole, in room of their own."""
 
-    #: (B, d + 1) scale·q, and minus the shift, which the run brings up to date
-    q: Array
-    #: (tiles, d + 1, T) and (m, e), as `KeySide` holds them
-    tiles: Array
-    v: Array
-    keys: slice
-    #: abs(x) from x = (first key) − (last query) on; anything so long where there is no distance
-    away: Array
-    #: room for BLOCK_ROWS·T scores and for BLOCK_ROWS outputs
-    scores: Array
-    outputs: Array
-    #: B weights for each key, written
-    weights: Array
+    #: a thread's room; what it is, is the kernel's own affair
+    room: Callable[[Plan, AttentionInputs], Any]
+    #: a panel's rows, its output written where it is wanted; None where a query or a sum is not finite
+    take: Callable[[Head, KeySide, slice, Any, Array], PanelResult | None]
 
 
 class Kernel(NamedTuple):
     """What a panel's tiles are weighed with."""
 
     exponentials: Exponentials
-    #: takes many tiles in one call; None = tile by tile
-    take_run: Callable[[RunOfTiles, Running], list[Array] | None] | None = None
+    #: takes panels whole where it can; None = tile by tile
+    panels: WholePanels | None = None
 
 
 def kernel_for(inputs: AttentionInputs, compiled: bool | None) -> Kernel:
@@ -47,9 +42,9 @@ def kernel_for(inputs: AttentionInputs, compiled: bool | None) -> Kernel:
     if not compiled:
         return Kernel(in_numpy)
     from attnlab.maths.compiled import exponentials  # here: it imports numba and compiles
-    from attnlab.maths.compiled_tiles import take_run
+    from attnlab.maths.compiled_panels import room_for, whole_panel
 
-    return Kernel(exponentials, take_run)
+    return Kernel(exponentials, WholePanels(room_for, whole_panel))
 
 
 def pays(scores: int) -> bool:

@@ -9,13 +9,18 @@ from attnlab.maths.precision import Array
 from attnlab.maths.rows import lengths
 
 #: Keys whose moments are taken at once.
-CHUNK = 4096
+CHUNK = 512
+#: Distances on either side of those that there are, for vectors that reach beyond the last key or query.
+PADDING = 64
 
 
 class KeySide(NamedTuple):
     """What all queries of a key/value head share. What is not finite stands as 0 here, and is listed."""
 
-    #: (tiles, d + 1, T): the keys as columns, tile by tile, a row of ones below them; zeros beyond m
+    #: (m, d), in order
+    k: Array
+    #: (tiles, d + 1, T): the keys as columns, tile by tile, a row of ones below them; zeros beyond m. None where panels
+    #: are taken whole
     tiles: Array
     #: (m, e)
     v: Array
@@ -25,9 +30,10 @@ class KeySide(NamedTuple):
     broken: Array | None
     #: max ‖k_j‖
     largest_key: float
-    #: of the first p keys, by p: where some panel's queries see just those, or those and more
+    #: of the first p keys, by p: where some panel's queries see just those, or those and more. None where panels are
+    #: taken whole
     moments: dict[int, "KeyMoments"]
-    #: (2m + 1,): abs(x) for x = −m … m
+    #: (2 PADDING + 2m + 1,): abs(x) for x = −PADDING − m … m + PADDING
     distances: Array
 
 
@@ -41,26 +47,40 @@ class KeyMoments(NamedTuple):
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what overflows is noticed: the plain path is taken then
-def key_side(k: Array, v: Array, tile: int, prefixes: Sequence[int]) -> KeySide:
-    """Keys (m, d) and values (m, e) in tiles of so many keys; moments of the first p keys for each p, in order."""
+def key_side(k: Array, v: Array, tile: int, prefixes: Sequence[int], *, whole: bool = False) -> KeySide:
+    """Keys (m, d) and values (m, e) in tiles of so many keys; moments of the first p keys for each p, in order.
+
+    Args:
+        whole: panels are taken whole if all is finite, and tiles need not be cut then.
+    """
     m, d = k.shape
-    broken: Array = ~(np.isfinite(k).all(axis=1) & np.isfinite(v).all(axis=1))  # type: ignore[assignment]
+    key_norms, value_norms = lengths(k), lengths(v)
+    broken: Array = ~(np.isfinite(key_norms) & np.isfinite(value_norms))
     if broken.any():
         k, v = np.where(broken[:, None], k.dtype.type(0), k), np.where(broken[:, None], v.dtype.type(0), v)
+        key_norms[broken], value_norms[broken] = 0, 0
+    whole = whole and not broken.any()
+    return KeySide(
+        k=np.ascontiguousarray(k) if whole else k,
+        tiles=np.zeros((0, d + 1, tile), k.dtype) if whole else _tiles(k, tile),
+        v=np.ascontiguousarray(v),
+        value_norms=value_norms,
+        broken=broken if broken.any() else None,
+        largest_key=float(key_norms.max(initial=0)),
+        moments={} if whole else moments_of_prefixes(k, prefixes),
+        distances=np.abs(np.arange(-m - PADDING, m + PADDING + 1)).astype(k.dtype),
+    )
+
+
+def _tiles(k: Array, tile: int) -> Array:
+    """Keys (m, d) as columns, tile by tile."""
+    m, d = k.shape
     tiles = np.zeros((-(-m // tile), d + 1, tile), dtype=k.dtype)
     tiles[:, d] = 1
     for t, columns in enumerate(tiles):
         own = k[t * tile : (t + 1) * tile]
         columns[:d, : len(own)] = own.T
-    return KeySide(
-        tiles=tiles,
-        v=np.ascontiguousarray(v),
-        value_norms=lengths(v),
-        broken=broken if broken.any() else None,
-        largest_key=float(lengths(k).max(initial=0)),
-        moments=moments_of_prefixes(k, prefixes),
-        distances=np.abs(np.arange(-m, m + 1)).astype(k.dtype),
-    )
+    return tiles
 
 
 def moments_of_prefixes(k: Array, prefixes: Sequence[int]) -> dict[int, KeyMoments]:

@@ -8,21 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attnlab.maths.bands import band_of, largest_in_band
 from attnlab.maths.heads import Head
 from attnlab.maths.inputs import AttentionInputs
-from attnlab.maths.kernels import Kernel, RunOfTiles
 from attnlab.maths.keyside import KeySide, scores_moments
+from attnlab.maths.level_run import LevelTile, Room, away, shown_between, unit, weigh_level
 from attnlab.maths.panels import length
 from attnlab.maths.plan import Plan
 from attnlab.maths.precision import Array
 from attnlab.maths.running import Running, merged
-from attnlab.maths.tiles import (
-    PENALTIES,
-    Moments,
-    hide,
-    tile_moments,
-    weigh_tile,
-)
+from attnlab.maths.tiles import PENALTIES, Exponentials, Moments, hide, in_numpy, tile_moments, weigh_tile
 
 #: Where a row looks beside itself: keys i, i − 1 and i + 1.
 OFFSETS = (0, -1, 1)
@@ -62,10 +57,10 @@ class PanelPass:
         work: Workspace,
         *,
         deep: bool,
-        kernel: Kernel,
+        exponentials: Exponentials,
     ) -> None:
         self.head, self.side, self.queries, self.work, self.deep = head, side, queries, work, deep
-        self.kernel = kernel
+        self.exponentials = exponentials
         self.height = height = length(queries)
         inputs = head.inputs
         #: how many leading keys' scores have their moments from the keys' own
@@ -95,8 +90,9 @@ class PanelPass:
         if not np.isfinite(self.q).all():
             return False
         width = self.side.tiles.shape[2]
-        taken = self._run() if self.common else 0
-        for keys in self._tiles(taken, width):
+        if self._level():
+            self._run_level(width)
+        for keys in self._tiles(width) if not self.tiles else ():
             t = keys.start // width
             if not self._tile(keys, self.side.tiles[t][:, keys.start - t * width : keys.stop - t * width]):
                 return False
@@ -105,30 +101,45 @@ class PanelPass:
             self.moments = merged(Moments(np.full(self.height, float(self.common)), mean, m2), self.moments)
         return True
 
-    def _run(self) -> int:
-        """Take the keys that all queries see in one call, if the kernel can: how many were taken."""
-        if self.kernel.take_run is None or self.side.broken is not None or self.head.inputs.softcap is not None:
-            return 0
-        keys, work, rows = slice(0, self.common), self.work, self.height
-        start = len(self.head.q) - self.queries.stop + 1
-        away = self.side.distances[start:] if self.square else np.zeros(rows + self.common, self.q.dtype)
-        weights = work.weights[: rows * self.common]
-        run = RunOfTiles(self.q, self.side.tiles, self.side.v, keys, away, work.scores, work.outputs, weights)
-        shifts = self.kernel.take_run(run, self.running)
-        if shifts is None:
-            return 0
-        for shift, tile in zip(shifts, self._tiles(0, self.side.tiles.shape[2]), strict=False):
-            e = weights[rows * tile.start : rows * tile.stop].reshape(rows, length(tile))
-            self._count(tile, None, e.shape)
-            self._places(tile, e, None)
-            self.tiles.append(Weighed(tile, e, shift))
-        return self.common
+    def _level(self) -> bool:
+        """Whether no logit needs a shift, and nothing but causal order hides keys: tiles are taken in few calls then.
 
-    def _tiles(self, first: int, width: int) -> Iterator[slice]:
-        """The keys in reach from the first on, cut where tiles end and where not all queries see them any more."""
-        start = max(first, self.reach.start)
-        while start < self.reach.stop:
-            ends = (self.reach.stop, start - start % width + width, self.common)
+        Not in a window: a row that sees one key gives it exactly 1 only where its logit is the shift.
+        """
+        inputs = self.head.inputs
+        plain = self.folded and inputs.mask is None and inputs.window is None and self.side.broken is None
+        return plain and length(self.reach) > 0 and not self.deep and self.exponentials is in_numpy
+
+    def _run_level(self, width: int) -> None:
+        """Take all tiles in few calls."""
+        head, queries, work, name = self.head, self.queries, self.work, self.q.dtype.name
+        band = band_of(head)
+        i = np.arange(queries.start, queries.stop)
+        self.visible += np.maximum(np.minimum(i + band.ahead + 1, band.keys) - np.maximum(i - band.back, 0), 0)
+        np.maximum(self.value_max, largest_in_band(self.side.value_norms, band, queries), out=self.value_max)
+        self.running.shift = np.where(self.visible > 0, 0.0, -np.inf)
+        tiles = []
+        for keys in self._tiles(width):
+            start, size = self.height * (keys.start - self.reach.start), self.height * length(keys)
+            weights = work.weights[start : start + size].reshape(self.height, -1)
+            shown = shown_between(band, queries, keys, name)
+            tiles.append(LevelTile(keys, weights, shown, keys.start >= self.common))
+        q = work.queries.reshape(-1)[: self.q[:, 1:].size].reshape(self.height, -1)
+        np.multiply(head.q[queries], head.inputs.scale * unit(name), out=q, casting="same_kind")
+        first, room = (
+            queries.start if self.square else None,
+            Room(work.scores, work.scratch, work.outputs[: self.height]),
+        )
+        self.moments = weigh_level(q, self.side, tiles, first, room, self.running)
+        for tile in tiles:
+            self._places(tile.keys, tile.weights, tile.shown)
+            self.tiles.append(Weighed(tile.keys, tile.weights, self.running.shift))
+
+    def _tiles(self, width: int) -> Iterator[slice]:
+        """The keys in reach, cut where tiles end and where not all queries see them any more."""
+        start, last = self.reach.start, self.reach.stop
+        while start < last:
+            ends = (last, start - start % width + width, self.common)
             stop = min(end for end in ends if end > start)
             yield slice(start, stop)
             start = stop
@@ -146,7 +157,7 @@ class PanelPass:
         self._logits(keys, s, bias, hidden, shown)
         start = self.height * (keys.start - self.reach.start)
         e = self.work.weights[start : start + s.size].reshape(s.shape)
-        distances = self._distances(keys) if self.square else None
+        distances = away(self.side, self.queries.start, self.height, keys) if self.square else None
         sums = weigh_tile(
             s,
             e,
@@ -155,7 +166,7 @@ class PanelPass:
             shown=shown,
             distances=distances,
             deep=self.deep,
-            exponentials=self.kernel.exponentials,
+            exponentials=self.exponentials,
         )
         running.add(sums)
         if sums.shift is not None and self.folded:
@@ -163,7 +174,7 @@ class PanelPass:
         output = self.work.outputs[: self.height]
         np.matmul(e, self.side.v[keys], out=output)
         running.output += output
-        self._places(keys, e, hidden)
+        self._places(keys, e, shown)
         self.tiles.append(Weighed(keys, e, running.shift))
         return True
 
@@ -210,21 +221,15 @@ class PanelPass:
         if shown is not None:
             hide(s, shown, scratch)
 
-    def _distances(self, keys: slice) -> Array:
-        """abs(i − j) as a view, (B, T): every row the one above moved by one."""
-        base = self.side.distances
-        offset = (len(self.head.q) + keys.start - self.queries.start) * base.itemsize
-        return np.ndarray((self.height, length(keys)), base.dtype, base, offset, (-base.itemsize, base.itemsize))
-
-    def _places(self, keys: slice, e: Array, hidden: Array | None) -> None:
+    def _places(self, keys: slice, e: Array, shown: Array | None) -> None:
         """Keep the weights on keys i, i − 1 and i + 1 that lie in this tile and are seen."""
         if not self.square or keys.stop < self.queries.start or keys.start > self.queries.stop:
             return
         for o, offset in enumerate(OFFSETS):
             at = np.arange(self.queries.start, self.queries.stop) + offset - keys.start
             rows = np.flatnonzero((at >= 0) & (at < length(keys)))
-            if hidden is not None:
-                rows = rows[~hidden[rows, at[rows]]]
+            if shown is not None:
+                rows = rows[shown[rows, at[rows]] > 0]
             self.place_weights[o, rows] = e[rows, at[rows]]
             self.place_tiles[o, rows] = len(self.tiles)
 

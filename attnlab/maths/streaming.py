@@ -103,9 +103,11 @@ def stream(
     panels: list[PanelSums | RowSums] = []
     received = np.zeros(m)
     with single_threaded_products(), workers(plan.threads) as pool:
-        for job, panel in panels_in_order(inputs, plan, kernel_for(inputs, compiled), pool):
+        for job, panel in panels_in_order(inputs, plan, kernel_for(inputs, compiled), pool, output):
             place = job.head.place
-            output[place][job.queries], lse[place][job.queries] = panel.output, panel.lse
+            lse[place][job.queries] = panel.lse
+            if panel.output is not job.output:
+                job.output[:] = panel.output
             received[panel.keys] += panel.received
             panels.append(panel.sums)
             advance()
