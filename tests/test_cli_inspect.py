@@ -1,11 +1,16 @@
 """`attnlab inspect` as a person types it: on a small checkpoint that is committed, by token numbers."""
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from attnlab.cli.subjects import checkpoint_subject
+from attnlab.cli.texts import Given
+from attnlab.errors import MemoryRefused
+from attnlab.models.checkpoint import Model
 from tests.commands import ROOT, attnlab, error_line, printed_json, written
 
 CHECKPOINTS = ROOT / "tests" / "golden" / "checkpoints"
@@ -84,6 +89,18 @@ def test_streaming_says_what_dense_says(tmp_path: Path) -> None:
         assert one["sink_mass"] == pytest.approx(other["sink_mass"], rel=1e-5)
 
 
+def test_a_short_text_is_checked_on_the_queries_that_it_has(tmp_path: Path) -> None:
+    given = ("inspect", checkpoint("bert"), "--kernel", "streaming", "--no-figures", "--ids")
+    for ids, queries, tokens in (
+        ("7", "1 query", "1 token"),
+        ("7 8 9", "3 queries", "3 tokens"),
+        (IDS, "8 queries", "8 tokens"),
+    ):
+        flat = attnlab(*given, ids, cwd=tmp_path).out.replace("\n", " ")
+        assert f"· {queries} of each head equal the matrix formula" in flat
+        assert f"T1 … H of {tokens} " in flat
+
+
 def test_only_the_layers_and_heads_asked_for(tmp_path: Path) -> None:
     asked = printed_json("inspect", checkpoint("gpt2"), "--ids", IDS, "--layers", "0", "--heads", "2,0", cwd=tmp_path)
     assert [(head["layer"], head["head"]) for head in asked["heads"]] == [(0, 2), (0, 0)]
@@ -111,7 +128,7 @@ def test_a_text_too_long_is_told_and_cut_where_asked(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     done = attnlab("inspect", checkpoint("bert"), "--ids", long, "--truncate", "--no-figures", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
-    assert "The text has 30 tokens: cut to the 19 that the model takes." in done.out
+    assert "The text has 30 tokens: cut to the 19 that the model is made for." in done.out
 
 
 def test_numbers_may_be_a_file(tmp_path: Path) -> None:
@@ -124,6 +141,44 @@ def test_weights_alone_need_no_text(tmp_path: Path) -> None:
     assert document["schema"] == "attnlab.inspect/1"
     done = attnlab("inspect", checkpoint("bert"), "--weights", "--ids", IDS, cwd=tmp_path)
     assert error_line(done, 2) == "inspect: --ids: not together with --weights, which needs no text"
+
+
+@pytest.mark.parametrize("option", ["--truncate", "--arrays", "--asymmetry", "--kernel dense", "--statistic entropy"])
+def test_weights_alone_refuse_what_only_a_run_has(option: str, tmp_path: Path) -> None:
+    done = attnlab("inspect", checkpoint("bert"), "--weights", *option.split(), cwd=tmp_path)
+    assert error_line(done, 2) == f"inspect: {option.split()[0]}: not together with --weights, which runs nothing"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_alone_are_judged_for_texts_as_long_as_config_json_speaks_of(tmp_path: Path) -> None:
+    done = attnlab("inspect", checkpoint("llama-grouped"), "--weights", "--no-figures", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert "Nothing says how long this model's texts are" not in done.out
+
+
+def test_a_rotary_model_takes_a_longer_text_and_says_so(tmp_path: Path) -> None:
+    given = ("inspect", checkpoint("llama-grouped"), "--ids", " ".join(["7"] * 30), "--no-figures")
+    said = "The text has 30 tokens; config.json speaks of 17: "
+    assert said in attnlab(*given, cwd=tmp_path).out
+    assert said in attnlab("run", *given[1:], cwd=tmp_path).out
+    cut = attnlab(*given, "--truncate", cwd=tmp_path).out
+    assert said not in cut
+    assert "The text has 30 tokens: cut to the 17 that the model is made for." in cut
+
+
+def test_a_text_too_large_is_refused_before_it_is_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def embedded(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Model, "embedded", embedded)
+    given = Given(ids=" ".join(["7"] * 3000))
+    with pytest.raises(MemoryRefused, match=r"3,000 tokens would need .* even without their matrices"):
+        checkpoint_subject(str(checkpoint("llama-grouped")), given, 1 << 20, text=True)
+
+
+def test_a_text_that_is_no_utf_8_is_told_as_such(tmp_path: Path) -> None:
+    done = attnlab("inspect", checkpoint("bert"), "--text", os.fsdecode(b"caf\xe9 au lait"), cwd=tmp_path)
+    assert error_line(done, 3) == "--text: character 4 is no UTF-8; expected a text in UTF-8"
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,7 @@ class TestFindings:
         one = found(run(config_of(lookup_bench(tables()), STREAMED)), "near_identical", 5)
         assert (one.other, one.value < 0.05) == (6, True)
         assert one.text.startswith("head 0.5 and head 0.6 hardly differ: their rows differ by 0.")
+        assert one.text.endswith(" of their weight (8 rows compared)")
 
     @KERNELS
     def test_what_is_just_short_of_a_threshold_is_not_found(self, kernel: Kernel) -> None:

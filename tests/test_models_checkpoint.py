@@ -1,6 +1,7 @@
 """A checkpoint opened: what is read and when, how tokens become embeddings, how texts become tokens."""
 
 import json
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 import attnlab
-from attnlab.errors import InputError, MemoryRefused
+from attnlab.errors import InputError, MemoryRefused, UsageError
 from attnlab.files import safetensors_files
 from attnlab.models import layout
 from attnlab.models.checkpoint import config_of
@@ -125,6 +126,12 @@ class TestEmbeddings:
         assert model.max_positions is None
         assert model.trained_positions is not None
         assert len(model.embedded(np.zeros(model.trained_positions + 1, np.int64))) == model.trained_positions + 1
+        assert model.longest_text == model.trained_positions
+
+    @pytest.mark.parametrize("spelling", ["n_positions", "seq_length", "max_sequence_length"])
+    def test_the_length_of_texts_has_older_spellings(self, spelling: str, tmp_path: Path) -> None:
+        folder = set_keys(copied(tmp_path, "llama-grouped"), **{"max_position_embeddings": None, spelling: 19})
+        assert attnlab.load_checkpoint(folder).longest_text == 19
 
 
 def as_roberta(tmp_path: Path, *, padding: int) -> Path:
@@ -146,6 +153,13 @@ class TestTokens:
         assert model.tokenizer is None
         assert model.tokens_of(np.array([3, 11])) == ("#3", "#11")
         with pytest.raises(InputError, match=r"no tokenizer\.json; expected one to read a text, or --ids"):
+            model.encode("a text")
+
+    def test_without_the_package_they_are_numbers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "tokenizers", None)
+        model = attnlab.load_checkpoint(GOLDEN / "bert")
+        assert model.tokens_of(np.array([3, 11])) == ("#3", "#11")
+        with pytest.raises(UsageError, match=r"pip install 'attnlab\[models\]', or --ids"):
             model.encode("a text")
 
     @needs_tokenizers

@@ -37,7 +37,7 @@ def products(a: Array, b: Array, before: Array, *, turned: bool) -> tuple[Array,
         if add:
             multiply(places, rows - first, apart, step, b.shape[0], True, b.dtype.type(0))
         else:
-            multiply(places, rows - first, apart, step, b.shape[0], False, b.dtype.type(0))
+            multiply(places, rows - first, apart, step, b.shape[0], False, b.dtype.type(1))
 
     compiled = numba.njit(by_steps)
     rows, columns = a.shape

@@ -34,6 +34,9 @@ Examples:
   attnlab inspect vaswani-base --layers 0-2 --no-figures
   attnlab inspect gpt2-small --weights --layers 0 --no-figures"""
 
+#: The statistic that the table shows, and the kernel, where nothing is asked for.
+STATISTIC, KERNEL = "normalized_entropy", "auto"
+
 Checkpoint = Annotated[
     str | None,
     typer.Argument(
@@ -62,11 +65,11 @@ def inspect(
     ids: texts.Ids = None,
     truncate: texts.Truncate = False,
     weights: WeightsOnly = False,
-    statistic: Statistic = "normalized_entropy",
+    statistic: Statistic = STATISTIC,
     head: Head = None,
     layers: Layers = None,
     heads: Heads = None,
-    kernel: KernelOption = "auto",
+    kernel: KernelOption = KERNEL,
     asymmetry: Asymmetry = False,
     out: options.Out = None,
     arrays: Arrays = False,
@@ -91,11 +94,23 @@ def inspect(
         selection = make_selection(head, layers, heads)
         if weights:
             options.refuse_beside("--weights, which needs no text", {**given.named, "--head": head})
+            options.refuse_beside("--weights, which runs nothing", way_beside_weights(given, statistic, kernel, way))
             inspect_weights(checkpoint, selection, wishes, way)
             return
         inspect_text(checkpoint, given, check_statistic(statistic), selection, wishes, way)
     except AttnlabError as error:
         raise about("inspect", error) from error
+
+
+def way_beside_weights(given: texts.Given, statistic: str, kernel: str, way: "Way") -> dict[str, object]:
+    """Options that say how to run a model on a text; None where one is left as it is."""
+    return {
+        "--truncate": given.truncate or None,
+        "--statistic": None if statistic == STATISTIC else statistic,
+        "--kernel": None if kernel == KERNEL else kernel,
+        "--asymmetry": way.asymmetry or None,
+        "--arrays": way.arrays or None,
+    }
 
 
 def inspect_text(
@@ -147,6 +162,7 @@ def configuration(
         pictures=pictures,
         statistic=statistic,
         text_tokens=subject.whole,
+        remark=subject.remark,
     )
 
 

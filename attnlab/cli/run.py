@@ -158,9 +158,9 @@ def run_checkpoint(folder: str, given: texts.Given, selection: "Selection", wish
     cut = f"The first {len(text.ids):,} of the text's {whole:,} tokens." if whole > len(text.ids) else ""
     with progress("running", 0, visible=not wishes.quiet) as bar:
         bench = model.bench(text, kernel=way.kernel, max_bytes=way.budget)
-        run_bench(
-            bench, selection, wishes, way, bar, begin_document("run", None, model.document(text, whole)), summary=cut
-        )
+        beginning = begin_document("run", None, model.document(text, whole))
+        beyond = texts.beyond_training(model, len(text.ids))
+        run_bench(bench, selection, wishes, way, bar, beginning, summary=cut or beyond)
 
 
 def run_bench(

@@ -23,11 +23,13 @@ class Subject:
     bench: "Bench"
     #: tokens of the whole text; more than the bench's where it was cut
     whole: int
-    #: the longest text that it can take; None: any
+    #: the longest text that it can take, or else that its config.json speaks of; None: nothing says
     positions: int | None
     #: as run.json has it
     document: dict[str, object]
     seed: int | None
+    #: what a person should know of the text; empty: nothing
+    remark: str = ""
 
 
 def subject_of(source: str | None, given: texts.Given, budget: int, *, text: bool) -> Subject:
@@ -61,21 +63,30 @@ def subject_of(source: str | None, given: texts.Given, budget: int, *, text: boo
 
 
 def checkpoint_subject(folder: str, given: texts.Given, budget: int, *, text: bool) -> Subject:
-    """A checkpoint and a text for it; of the sample text, where none is run, a single token."""
+    """A checkpoint and a text for it; of the sample text, where none is run, a single token.
+
+    Raises:
+        MemoryRefused: a layer on the text takes more than the budget, with its matrices and without.
+    """
+    from attnlab.experiments.inspect_kernel import inspection_need
     from attnlab.files.config import config_document
+    from attnlab.files.kernels import choose_kernel
     from attnlab.files.stacks import UNBOUNDED
     from attnlab.models.checkpoint import load_checkpoint
     from attnlab.models.tokenizer import Text
 
     model = load_checkpoint(folder, keep=False)
     tokens, whole = texts.given_tokens(model, given, budget) if text else (Text(np.zeros(1, np.int64), ("",)), 1)
+    if text:  # before its embeddings take what may not be taken
+        choose_kernel("auto", inspection_need(model.config, len(tokens.ids), kept=0), budget)
     return Subject(
         facts=facts_of(model.config, model.family, model.parameters),
         bench=model.bench(tokens, kernel="streaming", max_bytes=UNBOUNDED),
         whole=whole,
-        positions=model.max_positions,
+        positions=model.longest_text,
         document=model.document(tokens, whole) if text else config_document(model.config),
         seed=None,
+        remark=texts.beyond_training(model, len(tokens.ids)) if text else "",
     )
 
 

@@ -17,7 +17,9 @@ TextFile = Annotated[str | None, typer.Option("--text-file", help="run it on the
 Ids = Annotated[
     str | None, typer.Option("--ids", help="run it on these token numbers, or those of a file", metavar="NUMBERS")
 ]
-Truncate = Annotated[bool, typer.Option("--truncate", help="cut a text to the longest that the model can take")]
+Truncate = Annotated[
+    bool, typer.Option("--truncate", help="cut a text to the longest that the model can take, or was made for")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ def given_tokens(model: "Model", given: Given, budget: int, *, sentence: bool = 
     from attnlab.models.tokenizer import Text
 
     given.check()
-    most = model.max_positions
+    most = model.longest_text if given.truncate else model.max_positions
     if given.ids is not None:
         ids = read_ids(given.ids, max_bytes=budget)
         check_length(len(ids), most, truncate=given.truncate)
@@ -73,12 +75,22 @@ def given_tokens(model: "Model", given: Given, budget: int, *, sentence: bool = 
 
 
 def given_text(given: Given, budget: int, *, sentence: bool) -> str:
-    """The text asked for, or the sample, or its first sentence."""
+    """The text asked for, or the sample, or its first sentence.
+
+    Raises:
+        InputError: it cannot be read, or is not UTF-8.
+    """
     from attnlab.files.texts import read_text, sample_text
 
     if given.file is not None:
         return read_text(given.file, max_bytes=budget)
     if given.text is not None:
+        try:
+            given.text.encode()
+        except UnicodeEncodeError as problem:  # the command line's bytes, which Python let through
+            raise InputError(
+                f"--text: character {problem.start + 1:,} is no UTF-8; expected a text in UTF-8"
+            ) from problem
         return given.text
     return sample_text().partition(". ")[0] + "." if sentence else sample_text()
 
@@ -96,6 +108,14 @@ def check_length(n: int, most: int | None, *, truncate: bool) -> None:
             f"the text has {n:,} tokens; expected at most {most:,}, the model's positions; "
             f"--truncate takes the first {most:,}"
         )
+
+
+def beyond_training(model: "Model", n: int) -> str:
+    """What a person should know who runs a model on more tokens than its config.json speaks of; else nothing."""
+    longest = model.longest_text
+    if longest is None or n <= longest:
+        return ""
+    return f"The text has {n:,} tokens; config.json speaks of {longest:,}: nothing says how the model does beyond them."
 
 
 def refuse_for_checkpoint(config: str, given: Given, others: "dict[str, object]") -> None:

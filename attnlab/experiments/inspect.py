@@ -55,6 +55,8 @@ class InspectConfig:
     statistic: str = "normalized_entropy"
     #: tokens that the text has; more than the bench's where it was cut
     text_tokens: int | None = None
+    #: what else a person should know of the text; empty: nothing
+    remark: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,6 +69,7 @@ class InspectRecord:
     n: int
     #: of the whole text
     text_tokens: int
+    remark: str
     kernel: Kernel
     #: of each layer reported
     specs: Mapping[int, BlockSpec]
@@ -184,6 +187,7 @@ def record_of(config: InspectConfig, found: Mapping[int, LayerFindings]) -> Insp
         tokens=bench.tokens,
         n=n,
         text_tokens=n if config.text_tokens is None else config.text_tokens,
+        remark=config.remark,
         kernel=config.kernel,
         specs=specs,
         heads=heads,

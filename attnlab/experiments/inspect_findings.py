@@ -10,6 +10,7 @@ import numpy as np
 from attnlab.experiments.inspect_pictures import Pair
 from attnlab.experiments.run_findings import LONGEST_TOKEN, MOSTLY_SATURATED, NEARLY_UNIFORM
 from attnlab.experiments.run_record import HeadResult
+from attnlab.experiments.run_sample import SAMPLE
 from attnlab.files.opening import shown
 from attnlab.maths.architecture import BlockSpec
 from attnlab.maths.precision import Array
@@ -22,7 +23,7 @@ COLLAPSED = 0.1
 NEIGHBOUR = 0.5
 #: Of its weight that a row would have to move to become the other head's.
 IDENTICAL = 0.05
-#: bfloat16 keeps eight bits: from here on it holds whole numbers only, and rounding changes a weight by up to e^(1/2).
+#: bfloat16 keeps eight bits: from here on it holds whole numbers only, and rounding may change a weight by e^(1/2).
 LARGE = 128.0
 #: A key's or neighbour's share says something only where uniform weights would not give it as much: under a causal
 #: mask the first tokens of a short text get much from anybody.
@@ -71,14 +72,15 @@ KINDS = (
     Kind(
         "near_identical",
         "near-identical",
-        f"a row would have to move less than {IDENTICAL} of its weight to be another head's of its layer",
+        f"a row would have to move less than {IDENTICAL} of its weight to be another head's of its layer, on average "
+        f"over {SAMPLE} rows evenly apart",
         "ours: total variation has a meaning of its own; Clark et al. 2019 and Bian et al. 2021 compare heads likewise",
     ),
     Kind(
         "large_score",
         "large score",
         f"a logit beyond {LARGE:g}",
-        "ours: bfloat16 holds whole numbers only from there on, so that rounding changes weights by up to e^(1/2)",
+        "ours: bfloat16 holds whole numbers only from there on, so that rounding may change weights by e^(1/2)",
     ),
 )
 
@@ -196,7 +198,8 @@ def reach(spec: BlockSpec, n: int) -> tuple[Array, Array]:
 
 def identical(layer: int, pair: Pair) -> HeadFinding:
     """Two heads whose weights hardly differ."""
-    short = f"rows differ by {percent(pair.distance, 1)} of their weight"
+    compared = "1 row" if pair.rows == 1 else f"{pair.rows} rows"
+    short = f"rows differ by {percent(pair.distance, 1)} of their weight ({compared} compared)"
     return HeadFinding(
         layer=layer,
         head=pair.one,

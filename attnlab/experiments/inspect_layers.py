@@ -21,7 +21,7 @@ from attnlab.experiments.inspect_pictures import (
 )
 from attnlab.experiments.run import block_checks, layer_arrays
 from attnlab.experiments.run_record import HeadResult
-from attnlab.experiments.run_sample import SAMPLE, Gathered, sample_of, streamed_checks
+from attnlab.experiments.run_sample import Gathered, sample_of, sampled, streamed_checks
 from attnlab.files.stacks import Bench
 from attnlab.maths.architecture import BlockSpec
 from attnlab.maths.attention import AttentionSteps
@@ -158,13 +158,13 @@ class LayerSample(Gathered):
         """What is kept, once all heads have gone by."""
         layer, n = self.layer, len(self.layer.x)
         blocks = [(layer.spec, layer.weights, self.tokens(ran))]
-        equations = tokens_check(n, blocks, of=f" of {min(n, SAMPLE)} tokens")
+        equations = tokens_check(n, blocks, of=f" of {sampled(n, 'token', 'tokens')}")
         in_order = sorted(layer.heads)
         return LayerFindings(
             heads=head_results(layer, ran.statistics, ran),
             pictures=[self.pictures[in_order.index(head)] for head in layer.heads] if self.pictures else [],
             pairs=nearest_heads(layer.heads, self.rows_of_heads),
-            checks=[*streamed_checks(n, dtype, [ran.statistics], self.errors), equations],
+            checks=[*streamed_checks(n, n, dtype, [ran.statistics], self.errors), equations],
             shown=self.picture_of_shown,
             arrays={},
         )

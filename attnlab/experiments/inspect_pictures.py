@@ -90,10 +90,12 @@ class Pair(NamedTuple):
     other: int
     #: ½ Σ_j |p_ij − p'_ij|, the mean over rows: the share of its weight that a row would have to move
     distance: float
+    #: how many rows were compared
+    rows: int
 
 
 def nearest_heads(heads: Sequence[int], rows: Array) -> list[Pair]:
-    """For each of these heads the nearest other of them, each pair once; none where fewer than two rows tell.
+    """For each of these heads the nearest other of them, each pair once; none where no row tells.
 
     Rows are compared by total variation, over those that see two keys or more and are finite.
 
@@ -110,4 +112,4 @@ def nearest_heads(heads: Sequence[int], rows: Array) -> list[Pair]:
     apart = np.minimum(apart, apart.T)
     nearest = apart.argmin(axis=1)
     pairs = {(min(i, int(j)), max(i, int(j))) for i, j in enumerate(nearest)}
-    return [Pair(heads[i], heads[j], float(apart[i, j])) for i, j in sorted(pairs)]
+    return [Pair(heads[i], heads[j], float(apart[i, j]), rows.shape[1]) for i, j in sorted(pairs)]

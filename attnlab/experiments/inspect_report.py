@@ -62,7 +62,9 @@ def notes(record: InspectRecord) -> list[str]:
     """What was done to the text, and how it was run."""
     said = []
     if record.text_tokens > record.n:
-        said.append(f"The text has {record.text_tokens:,} tokens: cut to the {record.n:,} that the model takes.")
+        said.append(f"The text has {record.text_tokens:,} tokens: cut to the {record.n:,} that the model is made for.")
+    if record.remark:
+        said.append(record.remark)
     if record.kernel.name == "streaming":
         pictures = f" Pictures show {SMALL} of the {record.n:,} queries." if record.n > SMALL else ""
         said.append(f"Streamed, {record.kernel.reason}: exact statistics, no matrix.{pictures}")

@@ -112,7 +112,7 @@ def streamed(
             own = found.statistics.of_head(head)
             results.append(HeadResult(layer=0, head=head, statistics=own, expectation=UNKNOWN, rows=rows, n=n))
     results.sort(key=lambda result: list(heads).index(result.head))
-    return results, streamed_checks(m, inputs.q.dtype, [found.statistics], errors)
+    return results, streamed_checks(n, m, inputs.q.dtype, [found.statistics], errors)
 
 
 def qkv_need(name: str, inputs: AttentionInputs) -> Need:

@@ -29,6 +29,12 @@ def sample_of(n: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(i) for i in np.linspace(0, n - 1, min(n, SAMPLE)).round()))
 
 
+def sampled(n: int, one: str, many: str) -> str:
+    """How many of n are in the sample: "1 query", "8 queries"."""
+    count = min(n, SAMPLE)
+    return f"{count} {one if count == 1 else many}"
+
+
 def rows_of(queries: Sequence[int], steps: AttentionSteps) -> Rows:
     """Those rows of one head."""
     visible = None if steps.visible is None else np.broadcast_to(steps.visible, steps.scores.shape)[0]
@@ -107,10 +113,16 @@ def finite_rows(x: Array) -> Array:
 
 
 def streamed_checks(
-    m: int, dtype: np.dtype[np.generic], statistics: Sequence[HeadStatistics], errors: Sequence[tuple[float, float]]
+    n: int,
+    m: int,
+    dtype: np.dtype[np.generic],
+    statistics: Sequence[HeadStatistics],
+    errors: Sequence[tuple[float, float]],
 ) -> list[Check]:
-    """What can be checked without the matrices: received weights sum to 1, outputs are no longer than the values, and
-    the sampled queries' outputs are those of the matrix formula.
+    """What can be checked of n queries and m keys without the matrices.
+
+    Received weights sum to 1, outputs are no longer than the values, and the sampled queries' outputs are those of the
+    matrix formula.
     """
     rounding = (4 + math.log2(max(m, 1))) * epsilon(dtype)
     off = largest([np.abs(one.received.sum(axis=-1) - 1) for one in statistics])
@@ -122,5 +134,5 @@ def streamed_checks(
     finite = [pair for pair in errors if not math.isnan(pair[0])] or [(math.nan, 0.0)]
     value, bound = max(finite, key=lambda pair: pair[0] / pair[1] if pair[1] else 0.0)
     said = f"to {number(value)}" if not math.isnan(value) else "not measured: no row is finite"
-    text = f"{SAMPLE} queries of each head equal the matrix formula in float64 ({said})"
+    text = f"{sampled(n, 'query', 'queries')} of each head equal the matrix formula in float64 ({said})"
     return [*checks, check("sampled_rows_equal_formula", value, bound, text)]

@@ -7,7 +7,7 @@ import numpy as np
 from attnlab.experiments.checks import Tokens, tokens_check
 from attnlab.experiments.run_bench import expectation_of, record_of
 from attnlab.experiments.run_record import HeadResult, RunRecord, Selection, StepResult, chosen, shown_place
-from attnlab.experiments.run_sample import SAMPLE, Gathered, sample_of, streamed_checks
+from attnlab.experiments.run_sample import Gathered, sample_of, sampled, streamed_checks
 from attnlab.files.stacks import Bench
 from attnlab.maths.precision import working_dtype
 from attnlab.maths.statistics import HeadStatistics
@@ -69,9 +69,9 @@ class _Run:
         """What was found."""
         bench, n = self.bench, len(self.bench.x)
         dtype = working_dtype(bench.stack.dtype)
-        checks = streamed_checks(n, dtype, self.statistics, self.errors)
+        checks = streamed_checks(n, n, dtype, self.statistics, self.errors)
         blocks = ((bench.stack.specs[i], bench.stack.weights[i], tokens) for i, tokens in self.tokens)
-        checks.append(tokens_check(n, blocks, of=f" of {min(n, SAMPLE)} tokens"))
+        checks.append(tokens_check(n, blocks, of=f" of {sampled(n, 'token', 'tokens')}"))
         results = sorted(self.results, key=lambda head: self.layers.index(head.layer))  # as they were asked for
         return record_of(bench, results, self.place, steps=self.steps, checks=checks, arrays={})
 

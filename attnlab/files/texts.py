@@ -17,6 +17,8 @@ SAMPLE = "sample.txt"
 _LARGEST_ID = 2**31 - 1
 #: Python's text, its bytes and the numbers read of them: bytes in memory for one of the file.
 _GROWTH = 8
+#: So many times more are taken by a file of token numbers, whose every number is a word, an int and 8 bytes.
+_GROWTH_OF_IDS = 4
 
 
 def sample_text() -> str:
@@ -56,7 +58,7 @@ def read_ids(given: str, *, max_bytes: int) -> Array:
     """
     if re.fullmatch(r"[\d\s,]+", given, re.ASCII):
         return _ids(given, "--ids")
-    return _ids(read_text(Path(given), max_bytes=max_bytes), shown(given))
+    return _ids(read_text(Path(given), max_bytes=max_bytes // _GROWTH_OF_IDS), shown(given))
 
 
 def _ids(text: str, where: str) -> Array:

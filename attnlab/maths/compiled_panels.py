@@ -53,15 +53,15 @@ class Found(NamedTuple):
 
 
 @compiled
-def _start(q: Array, begin: int, factor: float, first: int, band: Band, space: Any, g: int) -> None:
-    """Put a stripe's queries, times a factor, in place, from one of the panel's on; past the last of them it again."""
+def _start(q: Array, begin: int, first: int, band: Band, space: Any, g: int) -> None:
+    """Put a stripe's queries in place, from one of the panel's on; past the last of them it again."""
     for lane in range(space.held.shape[2]):
         own = min(begin + lane, q.shape[0] - 1)
         i = first + own
         space.seen[g, 0, lane] = min(max(0, i - band.back), band.keys)
         space.seen[g, 1, lane] = min(i + band.ahead + 1, band.keys)
         for c in range(q.shape[1]):
-            space.queries[g, c, lane] = np.float64(q[own, c]) * factor
+            space.queries[g, c, lane] = q[own, c]
 
 
 @compiled
@@ -144,7 +144,7 @@ def _share_out(keys: Keys, space: Any, g: int, begin: int, base: int, found: Fou
 
 
 @compiled
-def _run(keys: Any, space: Any, q: Array, factor: float, band: Band, least: float, found: Found) -> None:
+def _run(keys: Any, space: Any, q: Array, band: Band, least: float, found: Found) -> None:
     """Take a panel's queries (B, d) through their keys, some stripes at a time."""
     together, _, lanes = space.held.shape
     none, no = np.int64(0), np.bool_(False)  # a 0 or False in place would be a type of its own, and compiled for it
@@ -153,14 +153,14 @@ def _run(keys: Any, space: Any, q: Array, factor: float, band: Band, least: floa
         count = min(together, -(-(q.shape[0] - begin) // lanes))
         base, last = band.keys, none
         for g in range(count):
-            _start(q, begin + g * lanes, factor, found.start, band, space, g)
+            _start(q, begin + g * lanes, found.start, band, space, g)
             base, last = min(base, space.seen[g, 0].min()), max(last, space.seen[g, 1].max())
         middle[:] = 0
         some = min(base + keys.chunk, last)
         for j in range(base, some):
             middle += keys.k[j] / np.float64(some - base)
         for g in range(count):
-            begin_stripe(space, g, middle)
+            begin_stripe(space, g, middle, keys.factor)
         weigh_stripes(keys, space, (none, count), begin, (base, last), no)
         for g in range(count):
             first, stop = begin + g * lanes, min(begin + (g + 1) * lanes, q.shape[0])
@@ -208,10 +208,11 @@ def whole_panel(head: Head, side: KeySide, queries: slice, space: Stripes, outpu
     n, m = head.inputs.shape[-2:]
     zero, apart = (PADDING + m + queries.start, 1) if n == m else (0, 0)
     away = side.distances if n == m else np.zeros(space.held.shape[2], q.dtype)
-    keys = Keys(side.k, side.v, away, zero, apart, CHUNK, shape_for(q.itemsize * 8).rows)
+    factor = q.dtype.type(head.inputs.scale / LN2)
+    keys = Keys(side.k, side.v, away, zero, apart, CHUNK, shape_for(q.itemsize * 8).rows, factor)
     rows = np.empty((len(PanelSums._fields), len(q)))
     found = Found(rows, output, np.zeros(length(reach)), queries.start, reach.start)
-    _run(keys, space, q, head.inputs.scale / LN2, band_of(head), SHARES[q.dtype.name], found)
+    _run(keys, space, q, band_of(head), SHARES[q.dtype.name], found)
     seen, total = rows[VISIBLE] > 0, 1 + rows[OTHERS]
     rows[LARGEST, ~seen] = -np.inf
     lse = (rows[LARGEST] + np.log(total)).astype(q.dtype)

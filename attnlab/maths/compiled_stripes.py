@@ -1,6 +1,6 @@
 """Stripes of a panel against their keys, compiled: weights, sums and outputs, a few keys at a time, in one call.
 
-Logits are to base 2 here, log₂e being taken into the queries; what is handed back is to base e. Neither a matrix of
+Logits are to base 2 here, log₂e being taken into the scale; what is handed back is to base e. Neither a matrix of
 scores nor a product of whole tiles is made: weights are kept for a stripe alone, until its rows' sums are known.
 """
 
@@ -50,6 +50,8 @@ class Keys(NamedTuple):
     chunk: int
     #: keys weighed at a time
     rows: int
+    #: what makes logits to base 2 of q·k, a float of the keys' kind
+    factor: Any
 
 
 class Stripes(NamedTuple):
@@ -159,7 +161,7 @@ def _weigh_chunk(keys: Keys, space: Any, g: int, base: int, start: int, stop: in
         away = np.int64(keys.distances[keys.zero + (begin - j) * keys.apart :].ctypes.data)
         product = (np.int64(keys.k[j:].ctypes.data), np.int64(space.queries[g].ctypes.data), weights)
         own = (weights, held, away)
-        multiply(product, stop - j, d, 1, d, False, like)
+        multiply(product, stop - j, d, 1, d, False, keys.factor)
         if j >= first and j + rows <= last and not again:
             while weigh_seen(own, keys.apart, like):
                 _raise(space, g, start - base, j - base)
@@ -214,18 +216,19 @@ def forget(held: Array, sums: Array) -> None:
 
 
 @compiled
-def begin_stripe(space: Any, g: int, middle: Array) -> None:
+def begin_stripe(space: Any, g: int, middle: Array, factor: float) -> None:
     """Nothing seen yet, with queries and what they see in place.
 
     Args:
         middle: (d,) a key in the midst of the first ones, about whose scores moments are taken at first.
+        factor: as `Keys` has it.
     """
     held, queries = space.held[g], space.queries[g]
     for what in range(HELD):
         held[what] = -np.inf if what in (CEILING, TOP) else 0
     for c in range(queries.shape[0]):
         for lane in range(held.shape[1]):
-            held[CENTRE, lane] += middle[c] * queries[c, lane]
+            held[CENTRE, lane] += middle[c] * queries[c, lane] * factor
     space.sums[g] = 0
     space.recent[g] = 0
     space.outputs[g] = 0

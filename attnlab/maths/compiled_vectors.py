@@ -16,6 +16,8 @@ from numba.extending import intrinsic
 
 #: Vectors of a stripe.
 VECTORS = 3
+#: Sums that a score is made of, one after the other.
+PARTS = 4
 #: Keys ahead whose weights and whose values memory is asked for.
 _WEIGHTS_AHEAD, _VALUES_AHEAD = 16, 64
 WHOLE = ir.IntType(64)
@@ -149,6 +151,35 @@ def _product(
     return found
 
 
+def _product_in_parts(
+    vectors: Vectors, left: Sequence[Any], step: Any, right: Any, count: Any, soon: _Soon
+) -> list[Any]:
+    """Σ_k left[r][k·step] · right[k][v] as the sum of some sums of fewer terms: fewer roundings in a row."""
+    b, zeros, parts = vectors.builder, [vectors.all_of(0.0)] * (len(left) * VECTORS), ir.Constant(WHOLE, PARTS)
+    part = b.udiv(b.add(count, ir.Constant(WHOLE, PARTS - 1)), parts)
+    found = _product(vectors, left, step, right, part, zeros, soon)
+    for n in range(1, PARTS):
+        start = b.mul(part, ir.Constant(WHOLE, n))
+        before, more, done = b.block, b.append_basic_block("part"), b.append_basic_block("part.done")
+        b.cbranch(b.icmp_signed("<", start, count), more, done)
+        b.position_at_end(more)
+        ahead = [vectors.moved(pointer, b.mul(start, step)) for pointer in left]
+        below = vectors.moved(right, b.mul(start, ir.Constant(WHOLE, vectors.shape.lanes)))
+        rest = b.sub(count, start)
+        own = b.select(b.icmp_signed("<", rest, part), rest, part)
+        further = _product(vectors, ahead, step, below, own, zeros, _Soon(ahead[0], soon.pace))
+        both = [b.fadd(one, other) for one, other in zip(found, further, strict=True)]
+        b.branch(done)
+        after = b.block
+        b.position_at_end(done)
+        sums = [b.phi(vectors.kind) for _ in found]
+        for phi, alone, whole in zip(sums, found, both, strict=True):
+            phi.add_incoming(alone, before)
+            phi.add_incoming(whole, after)
+        found = sums
+    return list(found)
+
+
 def _rows(vectors: Vectors, base: Any, count: Any, apart: Any) -> list[Any]:
     """The first rows, so many numbers apart; past the last of them it again, whose results nobody reads."""
     b, last = vectors.builder, vectors.builder.sub(count, ir.Constant(WHOLE, 1))
@@ -170,8 +201,8 @@ def called(builder: Any, name: str, result: Any, arguments: Sequence[Any], body:
 
 
 @intrinsic(prefer_literal=True)
-def multiply(typingctx: Any, places: Any, rows: Any, apart: Any, step: Any, count: Any, add: Any, like: Any) -> Any:
-    """c = a b, or c += a b if `add` is set, for as many rows as a step has.
+def multiply(typingctx: Any, places: Any, rows: Any, apart: Any, step: Any, count: Any, add: Any, factor: Any) -> Any:
+    """c = factor·(a b), or c += a b if `add` is set, for as many rows as a step has.
 
     Args:
         places: addresses of a, b (count, lanes) and c (rows of a step, lanes).
@@ -179,14 +210,14 @@ def multiply(typingctx: Any, places: Any, rows: Any, apart: Any, step: Any, coun
         apart, step: how many numbers lie between two rows, and between two columns of a.
         count: columns of a and rows of b, at least 1.
         add: a literal.
+        factor: each sum is multiplied by it once, rounded as the plain formula is; of no account where `add` is set.
     """
 
     def body(builder: Any, a: Any, b: Any, c: Any, *sizes: Any) -> None:
-        rows_, apart_, step_, count_ = sizes
-        vectors = Vectors(builder, like)
+        rows_, apart_, step_, count_, factor_ = sizes
+        vectors = Vectors(builder, factor)
         left, out = _rows(vectors, vectors.at(a), rows_, apart_), vectors.at(c)
         places_ = [vectors.moved(out, n * vectors.shape.numbers) for n in range(len(left) * VECTORS)]
-        sums = [vectors.all_of(0.0)] * len(places_)
         if add.literal_value:
             soon = _Soon(vectors.moved(left[0], builder.mul(step_, ir.Constant(WHOLE, _VALUES_AHEAD))), step_)
         else:
@@ -194,18 +225,24 @@ def multiply(typingctx: Any, places: Any, rows: Any, apart: Any, step: Any, coun
             soon = _Soon(vectors.moved(left[0], builder.mul(apart_, pace)), pace)
             for place in places_:
                 vectors.fetch(vectors.moved(place, _WEIGHTS_AHEAD * vectors.shape.lanes), to_write=True)
-        found = _product(vectors, left, step_, vectors.at(b), count_, sums, soon)
+        if add.literal_value:
+            sums = [vectors.all_of(0.0)] * len(places_)
+            found = _product(vectors, left, step_, vectors.at(b), count_, sums, soon)
+        else:
+            times = vectors.spread(factor_)
+            sums = _product_in_parts(vectors, left, step_, vectors.at(b), count_, soon)
+            found = [builder.fmul(value, times) for value in sums]
         for value, place in zip(found, places_, strict=True):
             vectors.store(builder.fadd(value, vectors.load(place)) if add.literal_value else value, place)
         builder.ret_void()
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a, b, c = (builder.extract_value(arguments[0], i) for i in range(3))
-        name = f"attnlab.{'add' if add.literal_value else 'set'}_product{like.bitwidth}"
-        called(builder, name, ir.VoidType(), [a, b, c, *arguments[1:5]], body)
+        name = f"attnlab.{'add' if add.literal_value else 'set'}_product{factor.bitwidth}"
+        called(builder, name, ir.VoidType(), [a, b, c, *arguments[1:5], arguments[6]], body)
         return context.get_dummy_value()
 
-    return types.void(places, *[types.int64] * 4, add, like), generate
+    return types.void(places, *[types.int64] * 4, add, factor), generate
 
 
 @intrinsic

@@ -32,8 +32,8 @@ from attnlab.maths.step_sums import StepSums
 from attnlab.maths.streaming import StreamedAttention, panel_count, stream
 from attnlab.maths.weights import BlockWeights, linear
 
-#: Numbers of a group's queries, keys, values and outputs up to which heads are taken together: 4 MiB in float32.
-TOGETHER = 1 << 20
+#: Numbers of a group's queries, keys, values and outputs up to which heads are taken together: 2 MiB in float32.
+TOGETHER = 1 << 19
 
 
 class HeadGroup(NamedTuple):

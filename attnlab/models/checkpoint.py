@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attnlab.errors import InputError
+from attnlab.errors import InputError, UsageError
 from attnlab.files.config import Config, Input, PerLayer, RandomInput, Weights, config_document
 from attnlab.files.kernels import KernelWish, choose_kernel
 from attnlab.files.numpy_files import Array
@@ -54,6 +54,11 @@ class Model:
     #: the longest text that config.json speaks of; None: none
     trained_positions: int | None
 
+    @property
+    def longest_text(self) -> int | None:
+        """How many tokens it can take, or else those that config.json speaks of; None: nothing says."""
+        return self.trained_positions if self.max_positions is None else self.max_positions
+
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
         """Its tokenizer; None where the folder has none.
@@ -67,7 +72,7 @@ class Model:
 
     @property
     def sha256(self) -> Mapping[str, str]:
-        """The SHA-256 of the small files that say what the model is; weights are known by their own headers' sizes."""
+        """The SHA-256 of the small files that say what the model is; the weights are too large to read for it."""
         names = [name for name in (CONFIG, TOKENIZER) if (self.folder / name).exists()]
         return {str(self.folder / name): sha256(self.folder / name) for name in names}
 
@@ -89,9 +94,11 @@ class Model:
 
     def tokens_of(self, ids: Array) -> tuple[str, ...]:
         """What the tokens of these ids (n,) are called: their numbers, where nothing is there to name them."""
-        if tokenizer_file(self.folder) is None:
-            return numbers_as_tokens(ids)
-        return numbers_as_tokens(ids) if self.tokenizer is None else self.tokenizer.tokens_of(ids)
+        try:
+            tokenizer = self.tokenizer
+        except UsageError:  # the package is not installed, and the ids are there without it
+            tokenizer = None
+        return numbers_as_tokens(ids) if tokenizer is None else tokenizer.tokens_of(ids)
 
     def embedded(self, ids: Array) -> Array:
         """What the first block is given, (n, d_model) float32.
@@ -174,7 +181,7 @@ def load_checkpoint(folder: StrPath, *, keep: bool = True) -> Model:
 
     Args:
         folder: the checkpoint's folder.
-        keep: whether layers that have been read stay in memory; else one at a time is held, and read anew each time.
+        keep: whether layers that have been read stay in memory; else each is let go of when the next has been read.
 
     Raises:
         InputError: something is missing, damaged, or does not go together; names what, and what was expected.
