@@ -170,6 +170,7 @@ def test_memory_grows_with_the_tokens_and_not_with_their_square(
     changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "AT_ONCE", 1 << 16)
+    monkeypatch.setattr(streamed_block, "TOGETHER", 1)  # as where texts are long
     spec = replace(WIDE, **changes)
     weights = initial_block(spec, Initialisation(), layer=0, dtype=np.float32)
     x = {n: random_input(n, spec.d_model, seed=0, dtype=np.float32) for n in (500, 1000, 2000)}
