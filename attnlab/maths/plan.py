@@ -50,7 +50,8 @@ def plan_for(inputs: AttentionInputs, max_bytes: int | None = None, threads: int
     budget = (WORKING if max_bytes is None else max_bytes) * 7 // 8
     *_, n, m = inputs.shape
     cores = usable_cores() if threads is None else threads
-    most = cores if math.prod(inputs.shape) > FEW and n * m > FEW // 2 else 1  # threads wait for each other over small heads
+    # Over small heads threads wait for each other.
+    most = cores if math.prod(inputs.shape) > FEW and n * m > FEW // 2 else 1
     tile = max(1, min(TILE, m))
     for workers, smallest in ((most, STEP), (1, 1)):
         row = tile_bytes(Plan(1, tile, workers, reach_of(inputs, HEIGHT)), inputs)
