@@ -33,6 +33,7 @@ TAKEN = "run: --out .*: not a directory; expected a new or an empty directory"
 LITTLE = "(run: single-head: 20,000 tokens would need .*|the machine ran out of memory; .*)"
 HUGE = "attnlab run single-head --n 20000 --kernel dense --no-figures"
 EIGHT = "done 2>&1 | cut -c1-21 | LC_ALL=C sort | uniq -c; wait"
+INTERRUPTED = "while kill -INT $!; do sleep 0.02; done 2>&-; wait $!"
 FULL = "stdout: No space left on device; the result could not be written"
 RUN = "attnlab run --no-figures --quiet"
 WHY = "attnlab why bank river"
@@ -80,7 +81,7 @@ ROWS = [
     *(Row("special files", f"attnlab inspect {name}", (2, 3), ".*: .*; expected .*")
       for name in ("fifo", "/dev/zero", "loop", "neighbour", "file/x")),
     *(Row("little memory", f"ulimit -v {mib * 1024}; {HUGE}", (4,), LITTLE) for mib in (300, 600, 1200)),
-    Row("interrupts ignored", f"trap '' INT; {RUN} --out o & sleep 0.2; kill -INT $!; wait $!", (0,)),
+    Row("interrupts ignored", f"trap '' INT; {RUN} --out o & {INTERRUPTED}", (0,)),
     *(Row("eight at once", f"for i in 1 2 3 4 5 6 7 8; do {RUN} {out}& {EIGHT}", (0,), "", said) for out, said in (
         ("--out o ", "      1 Written: o/ (result.j\n      7 attnlab: error: run: \n"),
         ("| cut -c1-16 ", "      8 Written: outputs\n"),
