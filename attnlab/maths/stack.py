@@ -89,6 +89,7 @@ class Stack:
         asymmetry: bool = False,
         max_bytes: int | None = None,
         last_output: bool = True,
+        summed: bool = True,
         on_group: "Callable[[int, HeadGroup], None]" = lambda *_: None,
         advance: Callable[[], None] = lambda: None,
     ) -> "Iterator[StreamedLayer]":
@@ -97,6 +98,7 @@ class Stack:
         Args:
             x: as `trace` takes it.
             last_output: whether what comes out of the last layer is read.
+            summed: whether what is said of the steps is wanted.
             sampled: tokens whose every step is kept.
             asymmetry: also measure it, by a second pass over the scores.
             max_bytes: of the attention's working memory beyond inputs and results; None = as `stream` has it.
@@ -118,6 +120,7 @@ class Stack:
                 asymmetry=asymmetry,
                 max_bytes=max_bytes,
                 last=not last_output and i == len(self.specs) - 1,
+                summed=summed,
                 on_group=partial(on_group, i),
                 advance=advance,
             )
@@ -137,7 +140,9 @@ class Stack:
 
         Args and Raises: as `stream`.
         """
-        layers = self.stream(x, asymmetry=asymmetry, max_bytes=max_bytes, last_output=False, advance=advance)
+        layers = self.stream(
+            x, asymmetry=asymmetry, max_bytes=max_bytes, last_output=False, summed=False, advance=advance
+        )
         found = [layer.statistics for layer in layers]
         return [
             HeadRow(i, head, statistics.of_head(head))

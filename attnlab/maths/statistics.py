@@ -14,6 +14,8 @@ from attnlab.maths.rows import PANEL, RowSums
 
 #: A row is saturated when one key holds more than this.
 SATURATED = 0.99
+#: Rows, of one head or of several, from which their statistics are taken.
+TOGETHER = 1 << 12
 #: Why a mean over no rows is not defined.
 NO_ROW = "no row of this attention defines it"
 #: Why the asymmetry of a square, uncausal attention is not defined.
@@ -233,14 +235,38 @@ def place_reasons(n: int, m: int, *, causal: bool) -> dict[str, str]:
     }
 
 
-def stacked(per_head: Sequence[HeadStatistics], shape: tuple[int, ...], m: int) -> HeadStatistics:
-    """The statistics of single heads, in order, as those of heads (…, h); received is (…, h, m)."""
-    fields = {}
-    for name in HeadStatistics._fields[:-1]:
-        values = [getattr(head, name) for head in per_head]
-        width = (m,) if name == "received" else ()
-        fields[name] = np.array(values).reshape(*shape, *width) if values else np.full((*shape, *width), np.nan)
-    return HeadStatistics(**fields, reasons=shared_reasons(per_head))
+class GatheredHeads:
+    """Heads one after the other, their statistics taken of a few together where they are short."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self.reasons = reasons
+        self.waiting: list[tuple[RowSums, Array | None]] = []
+        self.parts: list[HeadStatistics] = []
+
+    def add(self, rows: RowSums, asymmetry: Array | None) -> None:
+        """The next head: its rows (n,), and what it is told of the asymmetry, a number or None."""
+        self.waiting.append((rows, asymmetry))
+        if len(self.waiting) * max(rows.visible.size, rows.received.size) >= TOGETHER:
+            self._take()
+
+    def _take(self) -> None:
+        """The statistics of the heads that wait."""
+        rows, asymmetries = zip(*self.waiting, strict=True)
+        told = [asymmetry for asymmetry in asymmetries if asymmetry is not None]
+        together = RowSums(*(np.stack(field) for field in zip(*rows, strict=True)))
+        self.parts.append(head_statistics(together, np.array(told) if told else None, self.reasons))
+        self.waiting = []
+
+    def statistics(self, shape: tuple[int, ...], m: int) -> HeadStatistics:
+        """Those of all heads, (…, h); received is (…, h, m)."""
+        if self.waiting:
+            self._take()
+        fields = {}
+        for name in HeadStatistics._fields[:-1]:
+            width = (m,) if name == "received" else ()
+            values = [getattr(part, name) for part in self.parts] or [np.zeros(0)]
+            fields[name] = np.concatenate(values).reshape(*shape, *width)
+        return HeadStatistics(**fields, reasons=shared_reasons(self.parts))
 
 
 def shared_reasons(parts: Sequence[HeadStatistics]) -> dict[str, str]:

@@ -79,6 +79,7 @@ def stream_block(
     asymmetry: bool = False,
     max_bytes: int | None = None,
     last: bool = False,
+    summed: bool = True,
     on_group: Callable[[HeadGroup], None] = lambda _: None,
     advance: Callable[[], None] = lambda: None,
 ) -> StreamedLayer:
@@ -89,6 +90,7 @@ def stream_block(
         asymmetry: also measure it, by a second pass over the scores.
         max_bytes: of the working memory of the attention; None = as `stream` has it.
         last: nobody reads what comes out: sums and output are of the sampled tokens alone.
+        summed: whether the sums are wanted; without them there are none.
         on_group: called with each group of heads while its queries, keys and values are at hand.
         advance: called as `stream` calls it.
     """
@@ -104,9 +106,9 @@ def stream_block(
         del group
     if last:
         here = list(sampled)
-        steps = later_steps(spec, weights, x[here], joined[here], range(len(here)))
+        steps = later_steps(spec, weights, x[here], joined[here], range(len(here)), summed)
     else:
-        steps = later_steps(spec, weights, x, joined, sampled)
+        steps = later_steps(spec, weights, x, joined, sampled, summed)
     return StreamedLayer(x, attention_input, joined_heads(parts), *steps)
 
 
@@ -237,7 +239,7 @@ def add_heads(spec: BlockSpec, weights: BlockWeights, joined: Array, group: Head
 
 
 def later_steps(
-    spec: BlockSpec, weights: BlockWeights, x: Array, joined: Array, sampled: Sequence[int]
+    spec: BlockSpec, weights: BlockWeights, x: Array, joined: Array, sampled: Sequence[int], summed: bool
 ) -> tuple[dict[str, StepSums], dict[str, Array], Array]:
     """T1 … H some tokens at a time: their sums, those of the sampled tokens, and H.
 
@@ -256,7 +258,8 @@ def later_steps(
         later = after_attention(spec, weights, x[tokens], t1)
         here = (wanted >= tokens.start) & (wanted < tokens.stop)
         for name, step in {"X": x[tokens], **named_steps(t1, later)}.items():
-            sums[name] = sums.get(name, StepSums()).merged(StepSums.of(step))
+            if summed:
+                sums[name] = sums.get(name, StepSums()).merged(StepSums.of(step))
             rows = kept.setdefault(name, np.empty((len(wanted), spec.d_model), step.dtype))
             rows[here] = step[wanted[here] - tokens.start]
         output[tokens] = later.output

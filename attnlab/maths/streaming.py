@@ -21,7 +21,7 @@ from attnlab.maths.plan import plan_for
 from attnlab.maths.precision import Array, rounded
 from attnlab.maths.rows import RowSums, no_rows
 from attnlab.maths.skew import Normalisers, blocks_of, head_asymmetry
-from attnlab.maths.statistics import NO_ASYMMETRY, HeadStatistics, head_statistics, place_reasons, stacked
+from attnlab.maths.statistics import NO_ASYMMETRY, GatheredHeads, HeadStatistics, place_reasons
 from attnlab.maths.threads import single_threaded_products
 from attnlab.maths.workers import workers
 
@@ -99,7 +99,7 @@ def stream(
     wanted = asymmetry and "asymmetry" not in reasons
     if not asymmetry:
         reasons = {"asymmetry": NOT_ASKED} | reasons
-    per_head = []
+    heads = GatheredHeads(reasons)
     panels: list[PanelSums | RowSums] = []
     received = np.zeros(m)
     with single_threaded_products(), workers(plan.threads) as pool:
@@ -114,11 +114,12 @@ def stream(
             if job.queries.stop == n:
                 rows = head_rows(panels, output[place], received, square=n == m)
                 skew = _skew(job, rows, pool, advance) if wanted else None
-                per_head.append(head_statistics(rows, skew, reasons))
+                heads.add(rows, skew)
                 panels, received = [], np.zeros(m)
     if n == 0:
-        per_head = [head_statistics(no_rows(0, m), None, reasons) for _ in heads_of(inputs)]
-    statistics = stacked(per_head, (*lead, h), m)
+        for _ in heads_of(inputs):
+            heads.add(no_rows(0, m), None)
+    statistics = heads.statistics((*lead, h), m)
     if wanted and np.isnan(statistics.asymmetry).any():
         statistics = statistics._replace(reasons={**statistics.reasons, "asymmetry": NO_ASYMMETRY})
     return StreamedAttention(output, lse, statistics)
