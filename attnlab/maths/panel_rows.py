@@ -104,11 +104,12 @@ class PanelPass:
     def _level(self) -> bool:
         """Whether no logit needs a shift, and nothing but causal order hides keys: tiles are taken in few calls then.
 
-        Not in a window: a row that sees one key gives it exactly 1 only where its logit is the shift.
+        Not in a window, nor for a single key: a row that sees one key gives it exactly 1 only where its logit is the
+        shift.
         """
         inputs = self.head.inputs
         plain = self.folded and inputs.mask is None and inputs.window is None and self.side.broken is None
-        return plain and length(self.reach) > 0 and not self.deep and self.exponentials is in_numpy
+        return plain and length(self.reach) > 1 and not self.deep and self.exponentials is in_numpy
 
     def _run_level(self, width: int) -> None:
         """Take all tiles in few calls."""
