@@ -32,6 +32,8 @@ def largest_in_band(numbers: Array, band: Band, queries: slice) -> Array:
     the largest from there to the block's end, and from its start to here.
     """
     first, last = max(0, queries.start - band.back), min(band.keys, queries.stop + band.ahead)
+    if first == 0 and queries.stop - 1 <= band.back and queries.start + band.ahead + 1 >= band.keys:
+        return np.full(length(queries), numbers.max(initial=0))
     if band.back >= queries.stop:
         so_far = np.maximum.accumulate(np.append(0.0, numbers[:last]))
         return np.asarray(so_far[np.minimum(np.arange(queries.start, queries.stop) + band.ahead + 1, last)])

@@ -147,19 +147,27 @@ def _norm_ratio(output: Array, value_norms: Array, seen: Array) -> Array:
 
 def lengths(vectors: Array) -> Array:
     """‖x‖ over the last axis in float64, of numbers whose squares would overflow too; (…, n, e) -> (…, n)."""
-    height = max(1, PANEL // 16 // max(1, vectors[..., :1, :].size))
-    parts = [_lengths(vectors[..., i : i + height, :]) for i in range(0, max(1, vectors.shape[-2]), height)]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+    n, height = vectors.shape[-2], max(1, PANEL // 8 // max(1, vectors[..., :1, :].size))
+    found = np.empty(vectors.shape[:-1])
+    room = np.empty((*vectors.shape[:-2], min(height, n), vectors.shape[-1]))
+    for start in range(0, n, height):
+        some, rows = vectors[..., start : start + height, :], found[..., start : start + height]
+        wide = room[..., : some.shape[-2], :]
+        np.copyto(wide, some)
+        _write_lengths(wide, rows, tame=vectors.dtype == np.float32)
+    return found
 
 
-def _lengths(vectors: Array) -> Array:
-    wide = vectors.astype(np.float64)
-    if vectors.dtype == np.float32:  # whose squares neither overflow nor vanish in float64
-        return np.asarray(np.sqrt(np.vecdot(wide, wide)))
-    top = np.abs(wide).max(axis=-1, keepdims=True, initial=0)
-    size = np.where(np.isfinite(top) & (top > 0), top, 1)
-    norms: Array = np.linalg.norm(wide / size, axis=-1) * size[..., 0]
-    return norms
+def _write_lengths(wide: Array, found: Array, *, tame: bool) -> None:
+    """Write those of some vectors, which are overwritten; tame: their squares neither overflow nor vanish."""
+    size = None
+    if not tame:
+        top = np.abs(wide).max(axis=-1, keepdims=True, initial=0)
+        size = np.where(np.isfinite(top) & (top > 0), top, 1)
+        wide /= size
+    np.sqrt(np.vecdot(wide, wide), out=found)
+    if size is not None:
+        found *= size[..., 0]
 
 
 def _places(p: Array, seen: Array, first: int | None) -> tuple[Array, Array, Array, Array]:
