@@ -18,6 +18,8 @@ from numba.extending import intrinsic
 VECTORS = 3
 #: Sums that a score is made of, one after the other.
 PARTS = 4
+#: Rows whose scores are worked out at a time.
+ROWS_IN_PARTS = 4
 #: Keys ahead whose weights and whose values memory is asked for.
 _WEIGHTS_AHEAD, _VALUES_AHEAD = 16, 64
 WHOLE = ir.IntType(64)
@@ -121,53 +123,70 @@ class _Soon(NamedTuple):
     #: numbers further on with each column of the product
     pace: Any
 
+    def further(self, vectors: Vectors, columns: Any) -> "_Soon":
+        """What is read soon from one of the product's columns on."""
+        return _Soon(vectors.moved(self.pointer, vectors.builder.mul(columns, self.pace)), self.pace)
 
-def _product(
-    vectors: Vectors, left: Sequence[Any], step: Any, right: Any, count: Any, sums: Sequence[Any], soon: _Soon
-) -> Any:
-    """sums[r][v] + Σ_k left[r][k·step] · right[k][v] over at least one k; the sums stay in registers."""
+
+class _Factors(NamedTuple):
+    """What is multiplied: some rows of a, and b (count, lanes)."""
+
+    #: a pointer to each row
+    left: Sequence[Any]
+    #: how many numbers lie between two columns of a
+    step: Any
+    right: Any
+    #: columns of a, and rows of b
+    count: Any
+
+    def part(self, vectors: Vectors, start: Any, count: Any) -> "_Factors":
+        """So many columns of a and rows of b, from one of them on."""
+        b = vectors.builder
+        ahead = [vectors.moved(pointer, b.mul(start, self.step)) for pointer in self.left]
+        below = vectors.moved(self.right, b.mul(start, ir.Constant(WHOLE, vectors.shape.lanes)))
+        return _Factors(ahead, self.step, below, count)
+
+
+def _product(vectors: Vectors, factors: _Factors, soon: _Soon) -> list[Any]:
+    """Σ_k left[r][k·step] · right[k][v] over at least one k; the sums stay in registers."""
     b, before = vectors.builder, vectors.builder.block
     loop, after = b.append_basic_block("product"), b.append_basic_block("product.done")
     b.branch(loop)
     b.position_at_end(loop)
     k = b.phi(WHOLE)
     k.add_incoming(ir.Constant(WHOLE, 0), before)
-    running = [b.phi(vectors.kind) for _ in sums]
-    for phi, start in zip(running, sums, strict=True):
-        phi.add_incoming(start, before)
-    row = vectors.moved(right, b.mul(k, ir.Constant(WHOLE, vectors.shape.lanes)))
+    running = [b.phi(vectors.kind) for _ in range(len(factors.left) * VECTORS)]
+    for phi in running:
+        phi.add_incoming(vectors.all_of(0.0), before)
+    row = vectors.moved(factors.right, b.mul(k, ir.Constant(WHOLE, vectors.shape.lanes)))
     across = [vectors.load(vectors.moved(row, v * vectors.shape.numbers)) for v in range(VECTORS)]
-    down, found = b.mul(k, step), []
-    vectors.fetch(vectors.moved(soon.pointer, b.mul(k, soon.pace)))
-    for r, pointer in enumerate(left):
+    down, found = b.mul(k, factors.step), []
+    vectors.fetch(soon.further(vectors, k).pointer)
+    for r, pointer in enumerate(factors.left):
         number = vectors.spread(b.load(vectors.moved(pointer, down)))
         found += [vectors.times(number, across[v], running[r * VECTORS + v]) for v in range(VECTORS)]
     for phi, value in zip(running, found, strict=True):
         phi.add_incoming(value, b.block)
     following = b.add(k, ir.Constant(WHOLE, 1))
     k.add_incoming(following, b.block)
-    b.cbranch(b.icmp_signed("<", following, count), loop, after)
+    b.cbranch(b.icmp_signed("<", following, factors.count), loop, after)
     b.position_at_end(after)
     return found
 
 
-def _product_in_parts(
-    vectors: Vectors, left: Sequence[Any], step: Any, right: Any, count: Any, soon: _Soon
-) -> list[Any]:
-    """Σ_k left[r][k·step] · right[k][v] as the sum of some sums of fewer terms: fewer roundings in a row."""
-    b, zeros, parts = vectors.builder, [vectors.all_of(0.0)] * (len(left) * VECTORS), ir.Constant(WHOLE, PARTS)
+def _product_in_parts(vectors: Vectors, factors: _Factors, soon: _Soon) -> list[Any]:
+    """The same as the sum of some sums of fewer terms: fewer roundings in a row."""
+    b, parts, count = vectors.builder, ir.Constant(WHOLE, PARTS), factors.count
     part = b.udiv(b.add(count, ir.Constant(WHOLE, PARTS - 1)), parts)
-    found = _product(vectors, left, step, right, part, zeros, soon)
+    found = _product(vectors, factors._replace(count=part), soon)
     for n in range(1, PARTS):
         start = b.mul(part, ir.Constant(WHOLE, n))
         before, more, done = b.block, b.append_basic_block("part"), b.append_basic_block("part.done")
         b.cbranch(b.icmp_signed("<", start, count), more, done)
         b.position_at_end(more)
-        ahead = [vectors.moved(pointer, b.mul(start, step)) for pointer in left]
-        below = vectors.moved(right, b.mul(start, ir.Constant(WHOLE, vectors.shape.lanes)))
         rest = b.sub(count, start)
         own = b.select(b.icmp_signed("<", rest, part), rest, part)
-        further = _product(vectors, ahead, step, below, own, zeros, _Soon(ahead[0], soon.pace))
+        further = _product(vectors, factors.part(vectors, start, own), soon.further(vectors, start))
         both = [b.fadd(one, other) for one, other in zip(found, further, strict=True)]
         b.branch(done)
         after = b.block
@@ -177,7 +196,30 @@ def _product_in_parts(
             phi.add_incoming(alone, before)
             phi.add_incoming(whole, after)
         found = sums
-    return list(found)
+    return found
+
+
+def _write_product(vectors: Vectors, factors: _Factors, apart: Any, places: Sequence[Any], factor: Any) -> None:
+    """c = factor·(a b), a few rows at a time: the sums of two parts fit into the registers side by side."""
+    b, rows = vectors.builder, ir.Constant(WHOLE, vectors.shape.rows)
+    for place in places:
+        vectors.fetch(vectors.moved(place, _WEIGHTS_AHEAD * vectors.shape.lanes), to_write=True)
+    soon = _Soon(vectors.moved(factors.left[0], b.mul(apart, rows)), ir.Constant(WHOLE, ROWS_IN_PARTS))
+    times = vectors.spread(factor)
+    for first in range(0, len(factors.left), ROWS_IN_PARTS):
+        some = factors._replace(left=factors.left[first : first + ROWS_IN_PARTS])
+        sums = _product_in_parts(vectors, some, soon)
+        for value, place in zip(sums, places[first * VECTORS :][: len(sums)], strict=True):
+            vectors.store(b.fmul(value, times), place)
+        soon = soon.further(vectors, factors.count)
+
+
+def _add_product(vectors: Vectors, factors: _Factors, places: Sequence[Any]) -> None:
+    """c += a b."""
+    b = vectors.builder
+    ahead = vectors.moved(factors.left[0], b.mul(factors.step, ir.Constant(WHOLE, _VALUES_AHEAD)))
+    for value, place in zip(_product(vectors, factors, _Soon(ahead, factors.step)), places, strict=True):
+        vectors.store(b.fadd(value, vectors.load(place)), place)
 
 
 def _rows(vectors: Vectors, base: Any, count: Any, apart: Any) -> list[Any]:
@@ -216,24 +258,13 @@ def multiply(typingctx: Any, places: Any, rows: Any, apart: Any, step: Any, coun
     def body(builder: Any, a: Any, b: Any, c: Any, *sizes: Any) -> None:
         rows_, apart_, step_, count_, factor_ = sizes
         vectors = Vectors(builder, factor)
-        left, out = _rows(vectors, vectors.at(a), rows_, apart_), vectors.at(c)
-        places_ = [vectors.moved(out, n * vectors.shape.numbers) for n in range(len(left) * VECTORS)]
+        factors = _Factors(_rows(vectors, vectors.at(a), rows_, apart_), step_, vectors.at(b), count_)
+        vectors_of_c = range(vectors.shape.rows * VECTORS)
+        places_ = [vectors.moved(vectors.at(c), n * vectors.shape.numbers) for n in vectors_of_c]
         if add.literal_value:
-            soon = _Soon(vectors.moved(left[0], builder.mul(step_, ir.Constant(WHOLE, _VALUES_AHEAD))), step_)
+            _add_product(vectors, factors, places_)
         else:
-            pace = ir.Constant(WHOLE, vectors.shape.rows)
-            soon = _Soon(vectors.moved(left[0], builder.mul(apart_, pace)), pace)
-            for place in places_:
-                vectors.fetch(vectors.moved(place, _WEIGHTS_AHEAD * vectors.shape.lanes), to_write=True)
-        if add.literal_value:
-            sums = [vectors.all_of(0.0)] * len(places_)
-            found = _product(vectors, left, step_, vectors.at(b), count_, sums, soon)
-        else:
-            times = vectors.spread(factor_)
-            sums = _product_in_parts(vectors, left, step_, vectors.at(b), count_, soon)
-            found = [builder.fmul(value, times) for value in sums]
-        for value, place in zip(found, places_, strict=True):
-            vectors.store(builder.fadd(value, vectors.load(place)) if add.literal_value else value, place)
+            _write_product(vectors, factors, apart_, places_, factor_)
         builder.ret_void()
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

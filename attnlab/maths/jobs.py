@@ -17,7 +17,7 @@ from attnlab.maths.panel_rows import PanelPass, Workspace
 from attnlab.maths.plain_rows import plain_panel
 from attnlab.maths.plan import Plan
 from attnlab.maths.precision import Array
-from attnlab.maths.rows import lengths
+from attnlab.maths.rows import bound_on_lengths, lengths
 from attnlab.maths.tiles import FLOORS, SLACK
 
 #: How many panels before a head's first what they share is begun.
@@ -27,11 +27,9 @@ TAME = {"float32": 1e36, "float64": 1e300}
 
 
 class Sides(NamedTuple):
-    """What a head's panels share: its queries' size and its keys and values, made ready."""
+    """What a head's panels share: its keys and values, made ready, and how large its scores may be."""
 
     keys: KeySide
-    #: the largest ‖q_i‖ of a query that is finite
-    largest_query: float
     #: a bound on abs(scale·q·k)
     largest_score: float
     #: whether a logit may lie below the floor
@@ -110,12 +108,14 @@ def _sides(head: Head, shared: Future[Sides] | None, plan: Plan, whole: bool) ->
         keys = key_side(head.k, head.v, plan.tile, prefixes, whole=whole)
     else:
         keys = shared.result().keys
-    norms, name = lengths(head.q), head.q.dtype.name
-    query, scale = float(norms[np.isfinite(norms)].max(initial=0)), abs(head.inputs.scale)
+    name, query, scale = head.q.dtype.name, bound_on_lengths(head.q), abs(head.inputs.scale)
+    if query is None:
+        norms = lengths(head.q)
+        query = float(norms[np.isfinite(norms)].max(initial=0))
     product = query * keys.largest_key
     deep = head.inputs.bias is not None or 2 * product * scale > -FLOORS[name] - SLACK
     tame = max(product, query * scale, product * scale) < TAME[name]
-    return Sides(keys, query, product * scale, deep, tame, whole and keys.broken is None)
+    return Sides(keys, product * scale, deep, tame, whole and keys.broken is None)
 
 
 def panels_in_order(

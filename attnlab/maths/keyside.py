@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from attnlab.maths.precision import Array
-from attnlab.maths.rows import lengths
+from attnlab.maths.rows import bound_on_lengths, lengths
 
 #: Keys whose moments are taken at once.
 CHUNK = 512
@@ -28,7 +28,7 @@ class KeySide(NamedTuple):
     value_norms: Array
     #: (m,) boolean: keys that hold, or whose values hold, a NaN or inf; None = none does
     broken: Array | None
-    #: max ‖k_j‖
+    #: max ‖k_j‖, or a little more
     largest_key: float
     #: of the first p keys, by p: where some panel's queries see just those, or those and more. None where panels are
     #: taken whole
@@ -54,11 +54,13 @@ def key_side(k: Array, v: Array, tile: int, prefixes: Sequence[int], *, whole: b
         whole: panels are taken whole if all is finite, and tiles need not be cut then.
     """
     m, d = k.shape
-    key_norms, value_norms = lengths(k), lengths(v)
-    broken: Array = ~(np.isfinite(key_norms) & np.isfinite(value_norms))
+    largest_key, value_norms = bound_on_lengths(k), lengths(v)
+    key_norms = lengths(k) if largest_key is None else np.zeros(0)
+    broken: Array = ~np.isfinite(value_norms)
+    broken[: key_norms.size] |= ~np.isfinite(key_norms)
     if broken.any():
         k, v = np.where(broken[:, None], k.dtype.type(0), k), np.where(broken[:, None], v.dtype.type(0), v)
-        key_norms[broken], value_norms[broken] = 0, 0
+        value_norms[broken] = 0
     whole = whole and not broken.any()
     return KeySide(
         k=np.ascontiguousarray(k) if whole else k,
@@ -66,7 +68,7 @@ def key_side(k: Array, v: Array, tile: int, prefixes: Sequence[int], *, whole: b
         v=np.ascontiguousarray(v),
         value_norms=value_norms,
         broken=broken if broken.any() else None,
-        largest_key=float(key_norms.max(initial=0)),
+        largest_key=float(key_norms[~broken].max(initial=0)) if largest_key is None else largest_key,
         moments={} if whole else moments_of_prefixes(k, prefixes),
         distances=np.abs(np.arange(-m - PADDING, m + PADDING + 1)).astype(k.dtype),
     )

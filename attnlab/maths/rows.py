@@ -3,6 +3,7 @@
 A path without a matrix fills the same fields tile by tile; `statistics` makes the numbers that people read of them.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -156,6 +157,15 @@ def lengths(vectors: Array) -> Array:
         np.copyto(wide, some)
         _write_lengths(wide, rows, tame=vectors.dtype == np.float32)
     return found
+
+
+def bound_on_lengths(vectors: Array) -> float | None:
+    """A little more than the largest ‖x‖ of float32 x (n, e); None where that takes float64, or one is not finite."""
+    if vectors.dtype != np.float32:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float(np.vecdot(vectors, vectors).max(initial=0))
+    return 1.0001 * math.sqrt(square) if 1e-30 < square < 1e36 else None
 
 
 def _write_lengths(wide: Array, found: Array, *, tame: bool) -> None:

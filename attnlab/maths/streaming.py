@@ -23,7 +23,7 @@ from attnlab.maths.rows import RowSums, no_rows
 from attnlab.maths.skew import Normalisers, blocks_of, head_asymmetry
 from attnlab.maths.statistics import NO_ASYMMETRY, GatheredHeads, HeadStatistics, place_reasons
 from attnlab.maths.threads import single_threaded_products
-from attnlab.maths.workers import workers
+from attnlab.maths.workers import Crew
 
 NOT_ASKED = "not asked for: it takes a second pass"
 
@@ -102,7 +102,7 @@ def stream(
     heads = GatheredHeads(reasons)
     panels: list[PanelSums | RowSums] = []
     received = np.zeros(m)
-    with single_threaded_products(), workers(plan.threads) as pool:
+    with single_threaded_products(), Crew(plan.threads) as pool:
         for job, panel in panels_in_order(inputs, plan, kernel_for(inputs, compiled), pool, output):
             place = job.head.place
             lse[place][job.queries] = panel.lse
