@@ -383,9 +383,9 @@ class TestChoice:
         assert 0.5 < peak / complexity.needed_bytes(config, [full_variant(kernel)]) < 1.1
 
     def test_without_dense_it_fits(self) -> None:
-        require_sound(dataclasses.replace(CONFIG, kernels=("streaming",), max_bytes=1 << 25))
+        require_sound(dataclasses.replace(CONFIG, kernels=("streaming",), max_bytes=40 << 20))
         with pytest.raises(MemoryRefused):
-            require_sound(dataclasses.replace(CONFIG, max_bytes=1 << 25))
+            require_sound(dataclasses.replace(CONFIG, max_bytes=40 << 20))
 
     def test_a_block_has_no_tables(self) -> None:
         found = {v.mechanism for v in chosen_variants(dataclasses.replace(CONFIG, part="block"))}

@@ -284,6 +284,7 @@ def sum_lanes(typingctx: Any, weights: Any, factors: Any, like: Any) -> Any:
         vectors, total = Vectors(builder, like), None
         a, b = (vectors.at(address) for address in arguments[:2])
         for v in range(VECTORS):
+            vectors.fetch(vectors.moved(a, _WEIGHTS_AHEAD * vectors.shape.lanes + v * vectors.shape.numbers))
             one, other = (vectors.load(vectors.moved(p, v * vectors.shape.numbers)) for p in (a, b))
             total = builder.fmul(one, other) if total is None else vectors.times(one, other, total)
         return vectors.total(total)

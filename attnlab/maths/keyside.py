@@ -22,7 +22,7 @@ class KeySide(NamedTuple):
     #: (tiles, d + 1, T): the keys as columns, tile by tile, a row of ones below them; zeros beyond m. None where panels
     #: are taken whole
     tiles: Array
-    #: (m, e)
+    #: (m, e); with two columns more where panels are not taken whole: ones, and a key's place in its tile
     v: Array
     #: (m,) float64: ‖v_j‖
     value_norms: Array
@@ -65,7 +65,7 @@ def key_side(k: Array, v: Array, tile: int, prefixes: Sequence[int], *, whole: b
     return KeySide(
         k=np.ascontiguousarray(k) if whole else k,
         tiles=np.zeros((0, d + 1, tile), k.dtype) if whole else _tiles(k, tile),
-        v=np.ascontiguousarray(v),
+        v=np.ascontiguousarray(v) if whole else _counted(v, tile),
         value_norms=value_norms,
         broken=broken if broken.any() else None,
         largest_key=float(key_norms[~broken].max(initial=0)) if largest_key is None else largest_key,
@@ -83,6 +83,12 @@ def _tiles(k: Array, tile: int) -> Array:
         own = k[t * tile : (t + 1) * tile]
         columns[:d, : len(own)] = own.T
     return tiles
+
+
+def _counted(v: Array, tile: int) -> Array:
+    """Values (m, e), ones, and each key's place in its tile: one product with weights gives Σ w and Σ w·place too."""
+    places = np.arange(len(v)) % tile
+    return np.concatenate([v, np.ones((len(v), 1), v.dtype), places.astype(v.dtype)[:, None]], axis=1)
 
 
 def moments_of_prefixes(k: Array, prefixes: Sequence[int]) -> dict[int, KeyMoments]:

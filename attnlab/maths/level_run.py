@@ -32,7 +32,7 @@ class LevelTile(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Buffers: twice B numbers for each key of a tile, and (B, e)."""
+    """Buffers: twice B numbers for each key of a tile, and (B, e + 2)."""
 
     scores: Array
     scratch: Array
@@ -54,7 +54,7 @@ def weigh_level(
     sums = np.empty((len(tiles), height, 2), q.dtype)
     tops = np.empty((len(tiles), height), np.intp)
     columns = [side.tiles[k.start // width, :-1, k.start % width :][:, : length(k)] for k, *_ in tiles]
-    ready = [(side.v[tile.keys], _counting(length(tile.keys), name)) for tile in tiles]
+    values = [side.v[tile.keys] for tile in tiles]
     for t, (_, e, shown, counted) in enumerate(tiles):
         s = _first(room.scores, e.shape)
         np.matmul(q, columns[t], out=s)
@@ -66,9 +66,9 @@ def weigh_level(
         e.argmax(axis=1, out=tops[t])
         np.vecdot(e, s, out=slope[t])
         np.vecdot(e, e, out=square[t])
-        np.matmul(e, ready[t][1], out=sums[t])
-        np.matmul(e, ready[t][0], out=room.outputs)
-        np.add(running.output, room.outputs, out=running.output)
+        np.matmul(e, values[t], out=room.outputs)
+        np.add(running.output, room.outputs[:, :-2], out=running.output)
+        sums[t] = room.outputs[:, -2:]
     largest = [tile.weights[places(height), own] for tile, own in zip(tiles, tops, strict=True)]
     running.top = np.log(np.max(largest, axis=0), dtype=np.float64)
     running.square += square.sum(axis=0, dtype=np.float64)
@@ -96,22 +96,17 @@ def unit(dtype: str) -> float:
     return 1 / math.log(2) if fitting and not any(kind.startswith("baseline") for kind in fitting) else 1.0
 
 
-@cache
-def _counting(count: int, dtype: str) -> Array:
-    """Ones, and 0 … count − 1, as columns; not to be written to."""
-    return np.stack([np.ones(count), np.arange(count)], axis=1).astype(dtype)
-
-
 def _distances(tile: LevelTile, sums: Array, first: int, side: KeySide) -> Array:
     """Σ w·abs(i − j) by row; of keys all to one side of the queries from Σ w and Σ w·j.
 
     Args:
-        sums: (B, 2) Σ w and Σ w·(j − the tile's first key).
+        sums: (B, 2) Σ w and Σ w·j, j counted from the first key of the keys' own tile.
     """
     keys, height = tile.keys, len(sums)
+    start = keys.start // side.tiles.shape[2] * side.tiles.shape[2]
     if first < keys.stop and keys.start < first + height:
         return np.asarray(np.vecdot(tile.weights, away(side, first, height, keys)))
-    return np.asarray(np.abs((places(height) + float(first - keys.start)) * sums[:, 0] - sums[:, 1]))
+    return np.asarray(np.abs((places(height) + float(first - start)) * sums[:, 0] - sums[:, 1]))
 
 
 def away(side: KeySide, first: int, height: int, keys: slice) -> Array:

@@ -33,7 +33,7 @@ class Workspace:
         self.shown = np.empty(plan.height * plan.tile if inputs.hides else 0, dtype)
         self.weights = np.empty(plan.height * plan.reach, dtype)
         self.queries = np.empty((plan.height, inputs.q.shape[-1] + 1), dtype)
-        self.outputs = np.empty((plan.height, inputs.v.shape[-1]), dtype)
+        self.outputs = np.empty((plan.height, inputs.v.shape[-1] + 2), dtype)
 
 
 class Weighed(NamedTuple):
@@ -172,8 +172,8 @@ class PanelPass:
         running.add(sums)
         if sums.shift is not None and self.folded:
             self.q[:, -1] = -running.subtracted
-        output = self.work.outputs[: self.height]
-        np.matmul(e, self.side.v[keys], out=output)
+        output = self.work.outputs[: self.height, :-2]
+        np.matmul(e, self.side.v[keys, :-2], out=output)
         running.output += output
         self._places(keys, e, shown)
         self.tiles.append(Weighed(keys, e, running.shift))

@@ -8,7 +8,7 @@ from attnlab.maths.threads import usable_cores
 
 #: Queries of a panel and keys of a tile, where memory allows. Not powers of two: rows 4 KiB apart fall on each other in
 #: a processor's cache.
-HEIGHT, TILE = 768, 896
+HEIGHT, TILE = 768, 2064
 #: Working memory beyond inputs and results, in bytes, over all threads, unless the caller says otherwise.
 WORKING = 160 << 20
 #: Heights are whole numbers of these where memory allows.

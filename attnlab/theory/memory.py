@@ -152,7 +152,7 @@ def streamed_run_bytes(block: BlockSize, n: int, *, layers: int, working: int) -
     states += 8 * block.moments
     group = (shared * (block.d_k + block.d_v) + block.d_k + block.d_v) * block.working + shared * block.working
     rows = 8 * (ROW_NUMBERS + 3 * shared + layers * block.heads)
-    keys = (block.d_k + 3) * block.working + 8
+    keys = (block.d_k + block.d_v + 5) * block.working + 8
     sampling = 8 * (block.d_k + block.d_v + 40)
     weights = block.parameters * (block.itemsize * layers + 8)
     streaming = n * (states + group + rows) + max(n * keys + working, n * sampling)
@@ -168,5 +168,5 @@ def streaming_bytes(n: int, m: int, *, heads: int, d: int, e: int, working: int,
         working: what it takes beyond its inputs and results.
     """
     results = heads * n * (e + 1) * itemsize + 8 * heads * m * 3
-    keys = m * ((d + 3) * itemsize + 8)
+    keys = m * ((d + e + 5) * itemsize + 8)
     return results + 8 * ROW_NUMBERS * n + max(keys + working, 8 * m * (d + e + 40))
