@@ -89,7 +89,7 @@ def jobs_of(inputs: AttentionInputs, plan: Plan, pool: Executor, output: Array, 
     What a head's panels share is begun before the last panels of the head before, and of the first two heads at once:
     so no thread waits for it while there is other work.
     """
-    panels, heads = plan.panels(inputs.shape[-2]), list(heads_of(inputs))
+    panels, heads = plan.panels(inputs.shape[-2], whole=whole), list(heads_of(inputs))
     begun: list[Future[Sides]] = []
     for at, head in enumerate(heads if panels else []):
         for p, queries in enumerate(panels):
@@ -104,7 +104,7 @@ def jobs_of(inputs: AttentionInputs, plan: Plan, pool: Executor, output: Array, 
 def _sides(head: Head, shared: Future[Sides] | None, plan: Plan, whole: bool) -> Sides:
     """What the head's panels share; the keys' part of it from a head before, where that has the same keys."""
     if shared is None:
-        prefixes = sorted({head.keys_in_common(queries) for queries in plan.panels(len(head.q))} - {0})
+        prefixes = sorted({head.keys_in_common(queries) for queries in plan.panels(len(head.q), whole=whole)} - {0})
         keys = key_side(head.k, head.v, plan.tile, prefixes, whole=whole)
     else:
         keys = shared.result().keys

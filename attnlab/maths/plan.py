@@ -13,8 +13,8 @@ HEIGHT, TILE = 768, 2064
 WORKING = 160 << 20
 #: Heights are whole numbers of these where memory allows.
 STEP = 64
-#: Heights of panels of about one size are whole numbers of these: a stripe's lanes.
-EVEN = 48
+#: Heights of panels of about one size are whole numbers of these: a vector's numbers, and a stripe's lanes.
+EVEN, LANED = 16, 48
 #: Where panels are taken whole: stripes at a time, keys of a chunk, and bytes of a number of each of a stripe's lanes.
 TOGETHER, CHUNK, LANES = 4, 256, 192
 #: Bytes that the plain path takes for each score, and how many scores it holds at a time where memory allows.
@@ -36,11 +36,16 @@ class Plan(NamedTuple):
     #: stripes that a thread may hold at once where panels are taken whole; 0 = not one
     stripes: int = 0
 
-    def panels(self, n: int) -> list[slice]:
-        """The panels of n queries, in order: as few as can be, and about equal, so that no thread is left with more."""
+    def panels(self, n: int, *, whole: bool = False) -> list[slice]:
+        """The panels of n queries, in order: as few as can be, and about equal, so that no thread is left with more.
+
+        Args:
+            whole: they are taken whole, stripe by stripe; there are as many as without.
+        """
         count = -(-n // self.height)
         even = -(-n // count) if count else 1
-        height = min(self.height, -(-even // EVEN) * EVEN)
+        step = LANED if whole else EVEN
+        height = min(self.height, -(-even // step) * step)
         return [slice(start, min(start + height, n)) for start in range(0, n, height)]
 
 

@@ -93,8 +93,8 @@ def stream(
     """
     plan = plan_for(inputs, max_bytes, threads)
     *lead, h, n, m = inputs.shape
-    output = np.zeros((*lead, h, n, inputs.v.shape[-1]), dtype=inputs.q.dtype)
-    lse = np.full((*lead, h, n), -np.inf, dtype=inputs.q.dtype)
+    output = np.empty((*lead, h, n, inputs.v.shape[-1]), dtype=inputs.q.dtype)
+    lse = np.empty((*lead, h, n), dtype=inputs.q.dtype)
     reasons = place_reasons(n, m, causal=inputs.causal)
     wanted = asymmetry and "asymmetry" not in reasons
     if not asymmetry:
