@@ -9,7 +9,7 @@ from attnlab.maths.precision import Array
 from attnlab.maths.rows import bound_on_lengths, lengths
 
 #: Keys whose moments are taken at once.
-CHUNK = 512
+CHUNK = 1024
 #: Distances on either side of those that there are, for vectors that reach beyond the last key or query.
 PADDING = 64
 
@@ -97,10 +97,12 @@ def moments_of_prefixes(k: Array, prefixes: Sequence[int]) -> dict[int, KeyMomen
     Source: Chan, Golub and LeVeque 1983, for vectors.
     """
     mean, scatter = np.zeros(k.shape[1]), np.zeros((k.shape[1], k.shape[1]))
-    found, before = {}, 0
+    found, before, room = {}, 0, np.empty((min(CHUNK, len(k)), k.shape[1]))
     for p in prefixes:
         for start in range(before, p, CHUNK):
-            own = k[start : min(start + CHUNK, p)].astype(np.float64)
+            some = k[start : min(start + CHUNK, p)]
+            own = room[: len(some)]
+            np.copyto(own, some)
             own_mean = own.mean(axis=0)
             own -= own_mean
             apart, total = own_mean - mean, start + len(own)
