@@ -153,6 +153,8 @@ def _received(panel: PanelPass, factors: list[Array]) -> Array:
 
 def _place_shares(panel: PanelPass, factors: list[Array]) -> Array:
     """The weights on keys i, i − 1 and i + 1: (3, B)."""
+    if factors and all(own is factors[0] for own in factors):
+        return panel.place_weights * factors[0]
     shares = panel.place_weights.copy()
     for t in np.flatnonzero(np.bincount(panel.place_tiles.ravel())) if factors else ():
         here = panel.place_tiles == t

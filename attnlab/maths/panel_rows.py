@@ -227,12 +227,15 @@ class PanelPass:
         if not self.square or keys.stop < self.queries.start or keys.start > self.queries.stop:
             return
         for o, offset in enumerate(OFFSETS):
-            at = np.arange(self.queries.start, self.queries.stop) + offset - keys.start
-            rows = np.flatnonzero((at >= 0) & (at < length(keys)))
-            if shown is not None:
-                rows = rows[shown[rows, at[rows]] > 0]
-            self.place_weights[o, rows] = e[rows, at[rows]]
-            self.place_tiles[o, rows] = len(self.tiles)
+            diagonal = self.queries.start + offset - keys.start
+            found = e.diagonal(diagonal)
+            rows = slice(max(0, -diagonal), max(0, -diagonal) + len(found))
+            if shown is None:
+                self.place_weights[o, rows], self.place_tiles[o, rows] = found, len(self.tiles)
+            else:
+                seen = shown.diagonal(diagonal) > 0
+                np.copyto(self.place_weights[o, rows], found, where=seen)
+                np.copyto(self.place_tiles[o, rows], len(self.tiles), where=seen)
 
 
 def largest_shown(norms: Array, shown: Array) -> Array:
