@@ -65,7 +65,7 @@ def finished(panel: PanelPass) -> PanelResult | None:
         totals = _summed_again(panel, totals, alone)
     total = np.where(seen, 1 + totals.others, 1.0)
     output = running.output
-    output *= np.where(seen, np.exp(-np.where(seen, running.top, 0)) / total, 0)[:, None]
+    output *= (totals.share / total)[:, None]
     together = total + totals.square + totals.slope + totals.distance + panel.moments.mean + panel.moments.m2
     faint = totals.largest[seen] < -PENALTIES[dtype.name] / 4  # the row's bias alone is that large
     if faint.any() or not (np.isfinite(output).all() and np.isfinite(together[seen]).all()):

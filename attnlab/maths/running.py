@@ -13,6 +13,8 @@ class Totals(NamedTuple):
 
     #: the largest logit; -inf where no key is visible
     largest: Array
+    #: e^(shift − largest), 0 where no key is visible: makes these of the weights relative to the shift
+    share: Array
     #: over the other keys: Σ w, Σ w², Σ w·(logit − largest)
     others: Array
     square: Array
@@ -73,6 +75,7 @@ class Running:
         share = np.where(seen, 1 / weight, 0)
         return Totals(
             largest=np.where(seen, self.subtracted + top, -np.inf),
+            share=share,
             others=np.where(seen, np.maximum(self.total * share - 1, 0), 0),
             square=np.where(seen, np.maximum(self.square * np.square(share) - 1, 0), 0),
             slope=np.where(seen, (self.slope - top * self.total) * share, 0),
@@ -85,6 +88,8 @@ def merged(one: Moments, other: Moments) -> Moments:
 
     Source: Chan, Golub and LeVeque 1983.
     """
+    if not other.entries.any():
+        return one
     entries = one.entries + other.entries
     apart = other.mean - one.mean
     share = other.entries / np.maximum(entries, 1)
