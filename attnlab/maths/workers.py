@@ -66,15 +66,17 @@ class Crew(Executor):
 
     def _next(self) -> bool:
         """Do the next piece of work; whether there was one."""
-        with self.lock:
-            if not self.waiting:
-                return False
-            task = self.waiting.popleft()
-            self.begun.add(task)
-        try:
+        task = None
+        try:  # an interrupt at any place leaves nothing that `shutdown` would wait for
+            with self.lock:
+                if not self.waiting:
+                    return False
+                task = self.waiting.popleft()
+                self.begun.add(task)
             task.run()
         finally:
-            self.begun.discard(task)
+            if task is not None:
+                self.begun.discard(task)
         return True
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
