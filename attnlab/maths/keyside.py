@@ -55,9 +55,11 @@ def key_side(k: Array, v: Array, tile: int, prefixes: Sequence[int], *, whole: b
     """
     m, d = k.shape
     largest_key, value_norms = bound_on_lengths(k), lengths(v)
-    key_norms = lengths(k) if largest_key is None else np.zeros(0)
     broken: Array = ~np.isfinite(value_norms)
-    broken[: key_norms.size] |= ~np.isfinite(key_norms)
+    if largest_key is None:
+        key_norms = lengths(k)
+        broken |= ~np.isfinite(key_norms)
+        largest_key = float(key_norms[~broken].max(initial=0))
     if broken.any():
         k, v = np.where(broken[:, None], k.dtype.type(0), k), np.where(broken[:, None], v.dtype.type(0), v)
         value_norms[broken] = 0
@@ -68,7 +70,7 @@ def key_side(k: Array, v: Array, tile: int, prefixes: Sequence[int], *, whole: b
         v=np.ascontiguousarray(v) if whole else _counted(v, tile),
         value_norms=value_norms,
         broken=broken if broken.any() else None,
-        largest_key=float(key_norms[~broken].max(initial=0)) if largest_key is None else largest_key,
+        largest_key=largest_key,
         moments={} if whole else moments_of_prefixes(k, prefixes),
         distances=np.abs(np.arange(-m - PADDING, m + PADDING + 1)).astype(k.dtype),
     )
