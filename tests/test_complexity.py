@@ -383,9 +383,13 @@ class TestChoice:
         assert 0.5 < peak / complexity.needed_bytes(config, [full_variant(kernel)]) < 1.1
 
     def test_without_dense_it_fits(self) -> None:
-        require_sound(dataclasses.replace(CONFIG, kernels=("streaming",), max_bytes=40 << 20))
-        with pytest.raises(MemoryRefused):
-            require_sound(dataclasses.replace(CONFIG, max_bytes=40 << 20))
+        lean = dataclasses.replace(CONFIG, kernels=("streaming",))
+        need = complexity.needed_bytes(lean, chosen_variants(lean))
+        assert need < 33 << 20
+        require_sound(dataclasses.replace(lean, max_bytes=need))
+        for config in (dataclasses.replace(lean, max_bytes=need - 1), dataclasses.replace(CONFIG, max_bytes=need)):
+            with pytest.raises(MemoryRefused):
+                require_sound(config)
 
     def test_a_block_has_no_tables(self) -> None:
         found = {v.mechanism for v in chosen_variants(dataclasses.replace(CONFIG, part="block"))}

@@ -179,6 +179,18 @@ def test_memory_grows_with_the_tokens_and_not_with_their_square(
     assert peaks[2] < 4 * x[2000].nbytes + (4 << 20)  # one head's matrix alone is 16 MB
 
 
+def test_heads_taken_together_take_no_more_than_was_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queries, keys, values and outputs of so many numbers, and as much again while they are made."""
+    together = streamed_block.TOGETHER
+    weights = initial_block(WIDE, Initialisation(), layer=0, dtype=np.float32)
+    for n in (500, 1000, 2000):
+        x, peaks = random_input(n, WIDE.d_model, seed=0, dtype=np.float32), []
+        for numbers in (1, together):
+            monkeypatch.setattr(streamed_block, "TOGETHER", numbers)
+            peaks.append(peak(lambda given=x: stream_block(WIDE, weights, given, max_bytes=1 << 20)))
+        assert peaks[0] < peaks[1] < peaks[0] + 2 * 4 * together
+
+
 @pytest.mark.parametrize("asymmetry", [False, True])
 @pytest.mark.parametrize("name", ["grouped", "causal window", "alibi"])
 def test_progress_is_counted_in_advance(name: str, asymmetry: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,8 @@ from attnlab.maths.step_sums import StepSums
 from attnlab.maths.streaming import StreamedAttention, panel_count, stream
 from attnlab.maths.weights import BlockWeights, linear
 
-#: Numbers of a group's queries, keys, values and outputs up to which heads are taken together: 2 MiB in float32.
+#: Numbers of a group's queries, keys, values and outputs up to which heads are taken together: 2 MiB in float32, and
+#: as much again while they are made.
 TOGETHER = 1 << 19
 
 
