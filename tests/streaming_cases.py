@@ -23,15 +23,18 @@ HAS_NUMBA = find_spec("numba") is not None
 needs_numba = pytest.mark.skipif(not HAS_NUMBA, reason="numba is not installed")
 #: What a test that takes `compiled` goes through.
 BOTH_KINDS = [pytest.param(False, id="numpy"), pytest.param(True, id="compiled", marks=needs_numba)]
-#: Queries of a panel, keys of a tile, and tokens of a block of the second pass: a few tokens cross many of each.
-HEIGHT, TILE, BLOCK = 5, 7, 11
+#: Queries of a panel and a strip, keys of a tile, and tokens of a block of the second pass: a few cross many of each.
+HEIGHT, STRIP, TILE, BLOCK = 5, 4, 7, 11
 
 
-def cut_small(monkeypatch: pytest.MonkeyPatch, height: int = HEIGHT, tile: int = TILE) -> None:
-    """Panels, tiles and blocks of a few tokens, for any number of threads."""
+def cut_small(monkeypatch: pytest.MonkeyPatch, height: int = HEIGHT, tile: int = TILE, strip: int = STRIP) -> None:
+    """Panels, strips, tiles and blocks of a few tokens, for any number of threads."""
     monkeypatch.setattr(plan, "HEIGHT", height)
     monkeypatch.setattr(plan, "TILE", tile)
     monkeypatch.setattr(plan, "STEP", 1)
+    monkeypatch.setattr(plan, "STRIP", strip)
+    monkeypatch.setattr(plan, "BLOCK", (2, 3))
+    monkeypatch.setattr(plan, "VECTOR", 1)
     monkeypatch.setattr(plan, "FEW", 0)
     monkeypatch.setattr(skew, "SIDE", BLOCK)
     monkeypatch.setattr(keyside, "CHUNK", 13)

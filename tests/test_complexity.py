@@ -360,9 +360,9 @@ class TestChoice:
             ({"max_bytes": 64 << 20}, MemoryRefused, r"4,096 tokens would need 0.1 GiB .* add --kernel streaming"),
             ({"max_bytes": 1 << 20}, MemoryRefused, r"0.1 GiB for full .* and 1.0 MiB may be used; take a smaller"),
             (
-                {"max_bytes": 16 << 20, "kernels": ("streaming",), "mechanisms": ("full",)},
+                {"max_bytes": 8 << 20, "kernels": ("streaming",), "mechanisms": ("full",)},
                 MemoryRefused,
-                r"for the inputs and what is made of them, and 16.0 MiB may be used; take a smaller",
+                r"for the inputs and what is made of them, and 8.0 MiB may be used; take a smaller",
             ),
         ],
     )
@@ -385,7 +385,7 @@ class TestChoice:
     def test_without_dense_it_fits(self) -> None:
         lean = dataclasses.replace(CONFIG, kernels=("streaming",))
         need = complexity.needed_bytes(lean, chosen_variants(lean))
-        assert need < 33 << 20
+        assert need < 16 << 20
         require_sound(dataclasses.replace(lean, max_bytes=need))
         for config in (dataclasses.replace(lean, max_bytes=need - 1), dataclasses.replace(CONFIG, max_bytes=need)):
             with pytest.raises(MemoryRefused):

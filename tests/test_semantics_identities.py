@@ -222,6 +222,6 @@ def weights_of(path: str, case: Case) -> Array:
     ("size", "d", "m"), [(s, d, m) for s in (1.0, 100.0, 10_000.0) for d in (3, 64) for m in (2, 64, 300)]
 )
 def test_float32_is_as_accurate_as_the_matrix_has_to_be(size: float, d: int, m: int, path: str) -> None:
-    """Design's three bounds on ln p and on the rows' sums, of weights that no path but the matrix ever holds."""
+    """The three bounds on ln p and on the rows' sums, of weights that no path but the matrix ever holds."""
     for case in (case_of(size, d, m), case_of(size, d, m, spread=8), case_of(size, d, m, bias=10.0)):
         assert complaints(case, lambda given: weights_of(path, given)) == []

@@ -123,8 +123,8 @@ def test_a_matrix_does_not() -> None:
 
 
 def test_a_quarter_of_it_is_exceeded() -> None:
-    """What max_bytes allows is taken, where it makes larger panels, and the bound sees so much more."""
-    inputs = inputs_of(normal(8192), {})
+    """What max_bytes allows is taken where it makes larger panels, tile by tile, and the bound sees so much more."""
+    inputs = inputs_of(normal(8192, 40.0), {})
     assert extra(inputs, 32 * MIB) > bound(8 * MIB, 8192)
 
 

@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_info
 
 from attnlab.maths import jobs, plan
 from attnlab.maths.inputs import AttentionInputs
-from attnlab.maths.panel_rows import PanelPass
 from attnlab.maths.streaming import StreamedAttention, stream
+from attnlab.maths.strips import StripPass
 from tests.streaming_cases import BOTH_KINDS, assert_same_bits, cut_small, draw, inputs_of, streamed
 
 Array = NDArray[Any]
@@ -61,20 +61,20 @@ def many_rounds(compiled: bool, rounds: int) -> tuple[StreamedAttention, list[St
 def test_products_from_several_threads_do_not_disturb_each_other(
     compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_small(monkeypatch, height=48, tile=64)
+    cut_small(monkeypatch, height=48, tile=64, strip=24)
     alone, rounds = many_rounds(compiled, 30)
     for found in rounds:
         assert_same_bits(found, alone)
 
 
 def disturbed(product: Callable[..., Array], at: int) -> Callable[..., Array]:
-    """The product, but the at-th call is off by a thousandth in one number, which the panel's last query sees."""
+    """The product, but the at-th call is off by a thousandth in one number, which the strip's last query sees."""
     count = itertools.count()
 
     def multiply(a: Array, b: Array, out: Array) -> Array:
         product(a, b, out=out)
         if next(count) == at:
-            out[-1, 0] += 1e-3
+            out[(*[-1] * (out.ndim - 1), 0)] += 1e-3
         return out
 
     return multiply
@@ -82,7 +82,7 @@ def disturbed(product: Callable[..., Array], at: int) -> Callable[..., Array]:
 
 def test_one_disturbed_product_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """One number of one product in some two thousand."""
-    cut_small(monkeypatch, height=48, tile=64)
+    cut_small(monkeypatch, height=48, tile=64, strip=24)
     monkeypatch.setattr(np, "matmul", disturbed(np.matmul, 1500))
     alone, rounds = many_rounds(False, 8)
     spoiled = 0
@@ -100,13 +100,13 @@ def blas_threads() -> set[int]:
 
 def test_products_take_one_thread_each_while_panels_go_by(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    run = PanelPass.run
+    take = StripPass.take
 
-    def counted(panel: PanelPass) -> bool:
+    def counted(panel: StripPass, rows: slice) -> None:
         seen.append(blas_threads())
-        return run(panel)
+        take(panel, rows)
 
-    monkeypatch.setattr(PanelPass, "run", counted)
+    monkeypatch.setattr(StripPass, "take", counted)
     before = blas_threads()
     streamed(draw(2, 2, 23, 23), threads=2)
     assert seen
@@ -118,7 +118,7 @@ class TestAPanelThatFails:
     """What goes wrong in a thread ends the whole, with nothing left behind."""
 
     def broken(self, monkeypatch: pytest.MonkeyPatch) -> AttentionInputs:
-        def fail(head: Any, queries: slice, scores: int) -> Any:
+        def fail(head: Any, queries: slice, *_: Any) -> Any:
             raise MemoryError(f"of panel {queries.start}")
 
         monkeypatch.setattr(jobs, "plain_panel", fail)

@@ -166,9 +166,9 @@ def test_the_plain_way_is_what_those_take(name: str, monkeypatch: pytest.MonkeyP
     taken = []
     plain = jobs.plain_panel
 
-    def counted(head: Any, queries: slice, scores: int) -> Any:
+    def counted(head: Any, queries: slice, *rest: Any) -> Any:
         taken.append(queries)
-        return plain(head, queries, scores)
+        return plain(head, queries, *rest)
 
     monkeypatch.setattr(jobs, "plain_panel", counted)
     streamed(NOT_FINITE[name][0], **NOT_FINITE[name][1])

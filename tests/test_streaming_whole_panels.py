@@ -117,7 +117,8 @@ def test_wholly_taken_panels_do_without_tiles(monkeypatch: pytest.MonkeyPatch) -
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(jobs, "PanelPass", refuse)
+    monkeypatch.setattr(jobs, "tile_panel", refuse)
+    monkeypatch.setattr(jobs, "strip_panel", refuse)
     arrays = draw(2, 1, 61, 61)
     for settings in ({}, {"causal": True}, {"window": 5}):
         streamed(arrays, compiled=True, **settings)

@@ -45,3 +45,9 @@ def largest_in_band(numbers: Array, band: Band, queries: slice) -> Array:
     back = np.maximum.accumulate(blocks[:, ::-1], axis=1)[:, ::-1].ravel()
     starts = np.arange(length(queries))
     return np.maximum(back[starts], onward[starts + width - 1])
+
+
+def away(distances: Array, queries: slice, keys: slice) -> Array:
+    """abs(i − j), (B, T), as a view of abs(x) for x = −c … c."""
+    start, step = len(distances) // 2 + keys.start - queries.start, distances.itemsize
+    return np.ndarray((length(queries), length(keys)), distances.dtype, distances, start * step, (-step, step))

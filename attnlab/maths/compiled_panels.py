@@ -4,7 +4,6 @@ Python is not needed between tiles, and so several threads do not wait for each 
 tile means the same.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,14 +27,13 @@ from attnlab.maths.finished import SHARES, PanelResult, PanelSums
 from attnlab.maths.heads import Head
 from attnlab.maths.inputs import AttentionInputs
 from attnlab.maths.keyside import PADDING, KeySide
+from attnlab.maths.lines import aligned
 from attnlab.maths.panels import length
 from attnlab.maths.plan import CHUNK, Plan, reach_of
 from attnlab.maths.precision import Array
 
 #: Rows of `Found.rows`.
 VISIBLE, OTHERS, SQUARES, SLOPES, DISTANCES, LARGEST, SCORE_MEAN, SCORE_M2, _, VALUE_MAX, FIRST, ITSELF = range(12)
-#: Bytes of a line of the processor's cache.
-LINE = 64
 
 
 class Found(NamedTuple):
@@ -180,24 +178,16 @@ def room_for(plan: Plan, inputs: AttentionInputs) -> Stripes:
     chunks, columns = -(-reach // CHUNK) + 1, inputs.v.shape[-1] + shape.rows
     whole = np.int32 if dtype.itemsize == 4 else np.int64
     return Stripes(
-        weights=_aligned((count, reach + 2 * shape.rows, shape.lanes), dtype),
-        queries=_aligned((count, inputs.q.shape[-1], shape.lanes), dtype),
-        held=_aligned((count, HELD, shape.lanes), dtype),
+        weights=aligned((count, reach + 2 * shape.rows, shape.lanes), dtype),
+        queries=aligned((count, inputs.q.shape[-1], shape.lanes), dtype),
+        held=aligned((count, HELD, shape.lanes), dtype),
         seen=np.zeros((count, 2, shape.lanes), whole),
         shifts=np.zeros((count, chunks, shape.lanes), dtype),
         factors=np.zeros((chunks, shape.lanes), dtype),
-        recent=_aligned((count, columns, shape.lanes), dtype),
+        recent=aligned((count, columns, shape.lanes), dtype),
         outputs=np.zeros((count, columns, shape.lanes)),
         sums=np.zeros((count, SUMMED, shape.lanes)),
     )
-
-
-def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """An array whose numbers start where a line of the processor's cache does."""
-    size = math.prod(shape)
-    room = np.empty(size + LINE // dtype.itemsize, dtype)
-    start = -room.ctypes.data % LINE // dtype.itemsize
-    return room[start : start + size].reshape(shape)
 
 
 def whole_panel(head: Head, side: KeySide, queries: slice, space: Stripes, output: Array) -> PanelResult | None:
@@ -221,4 +211,4 @@ def whole_panel(head: Head, side: KeySide, queries: slice, space: Stripes, outpu
     together = total + sums.square + sums.slope + sums.distance + sums.score_mean + sums.score_m2
     if not (np.isfinite(output).all() and np.isfinite(together[seen]).all()):
         return None
-    return PanelResult(sums, output, lse, reach, found.received)
+    return PanelResult(sums, lse, reach, found.received)

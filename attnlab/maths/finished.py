@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnlab.maths.panel_rows import PanelPass
+from attnlab.maths.heads import Head
+from attnlab.maths.keyside import KeySide
+from attnlab.maths.panel_rows import PanelPass, Weighed, Workspace
 from attnlab.maths.panels import length
 from attnlab.maths.precision import Array
 from attnlab.maths.rows import RowSums, joined_rows, lengths
 from attnlab.maths.running import Totals
-from attnlab.maths.tiles import PENALTIES
+from attnlab.maths.tiles import PENALTIES, Exponentials, Moments
 
 #: Where the others' share of a row is smaller, they are summed again without the largest: the difference of the sums
 #: would have lost their digits.
@@ -46,8 +48,6 @@ class PanelResult(NamedTuple):
 
     #: from the plain path: finished rows
     sums: PanelSums | RowSums
-    #: (B, e)
-    output: Array
     #: (B,)
     lse: Array
     keys: slice
@@ -55,70 +55,140 @@ class PanelResult(NamedTuple):
     received: Array
 
 
-def finished(panel: PanelPass) -> PanelResult | None:
-    """The panel's rows; None where a sum is not finite, which the plain path has to look at."""
-    running, dtype = panel.running, panel.q.dtype
-    seen = panel.visible > 0
-    totals = running.totals()
-    alone = np.flatnonzero(seen & (totals.others < SHARES[dtype.name]))
+class Gathered(NamedTuple):
+    """What a panel's B queries have gathered on their way through the keys."""
+
+    #: (B,) how many keys are visible
+    visible: Array
+    totals: Totals
+    moments: Moments
+    #: (B,) the largest score; None = it is the largest logit
+    score_max: Array | None
+    #: (B,) the largest ‖v_j‖
+    value_max: Array
+    #: (B, e) Σ w v, relative to the shift
+    output: Array
+    #: attention weights on key 0, (B,), and on keys i, i − 1, i + 1, (3, B): NaN where not seen
+    first: Array
+    near: Array
+    keys: slice
+    #: (keys,): what each receives from the panel, Σ_i p_ij
+    received: Array
+
+
+def tile_panel(
+    head: Head,
+    side: KeySide,
+    queries: slice,
+    work: Workspace,
+    output: Array,
+    *,
+    deep: bool,
+    exponentials: Exponentials,
+) -> PanelResult | None:
+    """The panel's rows, and its output written, tile by tile; None where something is not finite.
+
+    Args:
+        deep: a logit may lie below the floor.
+        output: (B, e).
+    """
+    panel = PanelPass(head, side, queries, work, deep=deep, exponentials=exponentials)
+    return finished(gathered(panel), output) if panel.run() else None
+
+
+def gathered(panel: PanelPass) -> Gathered:
+    """What the panel has gathered tile by tile; sums that have lost their digits are made again."""
+    totals, seen = panel.running.totals(), panel.visible > 0
+    alone = np.flatnonzero(seen & (totals.others < SHARES[panel.q.dtype.name]))
     if alone.size:
         totals = _summed_again(panel, totals, alone)
+    factors = _factors(panel, totals.largest, np.where(seen, 1 + totals.others, 1.0))
+    return Gathered(
+        visible=panel.visible,
+        totals=totals,
+        moments=panel.moments,
+        score_max=panel.score_max if np.isfinite(panel.score_max).any() else None,
+        value_max=panel.value_max,
+        output=panel.running.output,
+        first=_first(panel, factors),
+        near=_place_shares(panel, factors),
+        keys=panel.reach,
+        received=_received(panel, factors),
+    )
+
+
+def finished(found: Gathered, output: Array) -> PanelResult | None:
+    """The panel's rows; None where a sum is not finite, which the plain path has to look at.
+
+    Args:
+        output: (B, e), written.
+    """
+    totals, seen = found.totals, found.visible > 0
     total = np.where(seen, 1 + totals.others, 1.0)
-    output = running.output
-    output *= (totals.share / total)[:, None]
-    together = total + totals.square + totals.slope + totals.distance + panel.moments.mean + panel.moments.m2
-    faint = totals.largest[seen] < -PENALTIES[dtype.name] / 4  # the row's bias alone is that large
+    np.multiply(found.output, (totals.share / total)[:, None], out=output, casting="same_kind")
+    together = total + totals.square + totals.slope + totals.distance + found.moments.mean + found.moments.m2
+    faint = totals.largest[seen] < -PENALTIES[output.dtype.name] / 4  # the row's bias alone is that large
     if faint.any() or not (np.isfinite(output).all() and np.isfinite(together[seen]).all()):
         return None
-    factors = _factors(panel, totals.largest, total)
-    itself, previous, following = _place_shares(panel, factors)
+    itself, previous, following = found.near
     sums = PanelSums(
-        visible=panel.visible,
+        visible=found.visible,
         others=totals.others,
         square=totals.square,
         slope=totals.slope,
         distance=totals.distance,
         largest=totals.largest,
-        score_mean=panel.moments.mean,
-        score_m2=panel.moments.m2,
-        score_max=panel.score_max if np.isfinite(panel.score_max).any() else totals.largest,
-        value_max=panel.value_max,
-        first=_first(panel, factors),
+        score_mean=found.moments.mean,
+        score_m2=found.moments.m2,
+        score_max=totals.largest if found.score_max is None else found.score_max,
+        value_max=found.value_max,
+        first=found.first,
         itself=itself,
         previous=previous,
         following=following,
     )
     lse = np.where(seen, totals.largest + np.log(total), -np.inf)
-    return PanelResult(sums, output.astype(dtype), lse.astype(dtype), panel.reach, _received(panel, factors))
+    return PanelResult(sums, lse.astype(output.dtype), found.keys, found.received)
 
 
 def _summed_again(panel: PanelPass, totals: Totals, rows: Array) -> Totals:
     """The totals with Σ w, Σ w² and Σ w·(logit − largest) over the others summed from the weights of these rows."""
     others, square, slope = totals.others.copy(), totals.square.copy(), totals.slope.copy()
-    for some in np.array_split(rows, -(-rows.size // AT_ONCE)):
-        others[some], square[some], slope[some] = _sums_of_others(panel, totals.largest[some], some)
+    others[rows], square[rows], slope[rows] = sums_of_others(panel.tiles, totals.largest[rows], rows)
     return totals._replace(others=others, square=square, slope=slope)
 
 
-def _sums_of_others(panel: PanelPass, largest: Array, rows: Array) -> Array:
-    """Σ w, Σ w² and Σ w·(logit − largest) over all keys but that of the largest logit: (3, rows)."""
+def sums_of_others(tiles: Sequence[Weighed], largest: Array, rows: Array) -> Array:
+    """Σ w, Σ w² and Σ w·(logit − largest) over all keys but that of the largest logit: (3, rows).
+
+    Args:
+        largest: (rows,) their largest logits.
+        rows: their places in the tiles.
+    """
     sums = np.zeros((3, rows.size))
-    which, at = _place_of_largest(panel, rows)
-    for t, tile in enumerate(panel.tiles):
+    for start in range(0, rows.size, AT_ONCE):
+        some = slice(start, start + AT_ONCE)
+        _add_others(tiles, largest[some], rows[some], sums[:, some])
+    return sums
+
+
+def _add_others(tiles: Sequence[Weighed], largest: Array, rows: Array, sums: Array) -> None:
+    """Add the sums of some rows' others."""
+    which, at = _place_of_largest(tiles, rows)
+    for t, tile in enumerate(tiles):
         w = tile.weights[rows].astype(np.float64)
         w[which == t, at[which == t]] = 0
         shift = tile.shift[rows]
         w *= np.where(np.isneginf(shift), 0, np.exp(np.where(np.isneginf(shift), 0, shift - largest)))[:, None]
         logs = np.log(w, where=w > 0, out=np.zeros_like(w))
         sums += np.stack([w.sum(axis=1), np.vecdot(w, w), np.vecdot(w, logs)])
-    return sums
 
 
-def _place_of_largest(panel: PanelPass, rows: Array) -> tuple[Array, Array]:
+def _place_of_largest(tiles: Sequence[Weighed], rows: Array) -> tuple[Array, Array]:
     """In which tile, and at which of its keys, each of these rows has its largest logit."""
-    places = [tile.weights[rows].argmax(axis=1) for tile in panel.tiles]
+    places = [tile.weights[rows].argmax(axis=1) for tile in tiles]
     found = []
-    for tile, place in zip(panel.tiles, places, strict=True):
+    for tile, place in zip(tiles, places, strict=True):
         weight = tile.weights[rows, place].astype(np.float64)
         found.append(np.where(weight > 0, tile.shift[rows] + np.log(weight), -np.inf))
     which: Array = np.argmax(found, axis=0)

@@ -18,13 +18,15 @@ from attnlab.maths.tiles import Exponentials, in_numpy
 WORTH_COMPILING = 1 << 31
 
 
-class WholePanels(NamedTuple):
-    """Panels that are taken whole, in room of their own."""
+class Way(NamedTuple):
+    """A way to take a panel through its keys, in room of its own."""
 
-    #: a thread's room; what it is, is the kernel's own affair
+    #: a thread's room; what it is, is the way's own affair
     room: Callable[[Plan, AttentionInputs], Any]
     #: a panel's rows, its output written where it is wanted; None where a query or a sum is not finite
     take: Callable[[Head, KeySide, slice, Any, Array], PanelResult | None]
+    #: whether panels that follow each other are taken as one
+    runs: bool = False
 
 
 class Kernel(NamedTuple):
@@ -32,7 +34,7 @@ class Kernel(NamedTuple):
 
     exponentials: Exponentials
     #: takes panels whole where it can; None = tile by tile
-    panels: WholePanels | None = None
+    panels: Way | None = None
 
 
 def kernel_for(inputs: AttentionInputs, compiled: bool | None) -> Kernel:
@@ -44,7 +46,7 @@ def kernel_for(inputs: AttentionInputs, compiled: bool | None) -> Kernel:
     from attnlab.maths.compiled import exponentials  # here: it imports numba and compiles
     from attnlab.maths.compiled_panels import room_for, whole_panel
 
-    return Kernel(exponentials, WholePanels(room_for, whole_panel))
+    return Kernel(exponentials, Way(room_for, whole_panel))
 
 
 def pays(scores: int) -> bool:

@@ -5,8 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attnlab.maths.lines import aligned
+from attnlab.maths.plan import STRIP
 from attnlab.maths.precision import Array
 from attnlab.maths.rows import bound_on_lengths, lengths
+from attnlab.maths.tiles import Moments
 
 #: Keys whose moments are taken at once.
 CHUNK = 1024
@@ -22,7 +25,7 @@ class KeySide(NamedTuple):
     #: (tiles, d + 1, T): the keys as columns, tile by tile, a row of ones below them; zeros beyond m. None where panels
     #: are taken whole
     tiles: Array
-    #: (m, e); with two columns more where panels are not taken whole: ones, and a key's place in its tile
+    #: (m, e); zeros beyond them, as many as there are beyond the last tile's keys, where panels are not taken whole
     v: Array
     #: (m,) float64: ‖v_j‖
     value_norms: Array
@@ -33,7 +36,9 @@ class KeySide(NamedTuple):
     #: of the first p keys, by p: where some panel's queries see just those, or those and more. None where panels are
     #: taken whole
     moments: dict[int, "KeyMoments"]
-    #: (2 PADDING + 2m + 1,): abs(x) for x = −PADDING − m … m + PADDING
+    #: ones, as many as a tile has keys and a strip rows, and then the distances: what sums weights in one go
+    line: Array
+    #: (2 PADDING + 2m + 1,): abs(x) for x = −PADDING − m … m + PADDING; the line's end
     distances: Array
 
 
@@ -64,33 +69,40 @@ def key_side(k: Array, v: Array, tile: int, prefixes: Sequence[int], *, whole: b
         k, v = np.where(broken[:, None], k.dtype.type(0), k), np.where(broken[:, None], v.dtype.type(0), v)
         value_norms[broken] = 0
     whole = whole and not broken.any()
+    ones = min(tile, m) + STRIP
+    line = np.abs(np.arange(-m - PADDING - ones, m + PADDING + 1)).astype(k.dtype)
+    line[:ones] = 1
     return KeySide(
         k=np.ascontiguousarray(k) if whole else k,
         tiles=np.zeros((0, d + 1, tile), k.dtype) if whole else _tiles(k, tile),
-        v=np.ascontiguousarray(v) if whole else _counted(v, tile),
+        v=np.ascontiguousarray(v) if whole else _padded(v, tile),
         value_norms=value_norms,
         broken=broken if broken.any() else None,
         largest_key=largest_key,
         moments={} if whole else moments_of_prefixes(k, prefixes),
-        distances=np.abs(np.arange(-m - PADDING, m + PADDING + 1)).astype(k.dtype),
+        line=line,
+        distances=line[ones:],
     )
 
 
 def _tiles(k: Array, tile: int) -> Array:
     """Keys (m, d) as columns, tile by tile."""
     m, d = k.shape
-    tiles = np.zeros((-(-m // tile), d + 1, tile), dtype=k.dtype)
+    tiles = aligned((-(-m // tile), d + 1, tile), k.dtype)
     tiles[:, d] = 1
     for t, columns in enumerate(tiles):
         own = k[t * tile : (t + 1) * tile]
         columns[:d, : len(own)] = own.T
+        columns[:d, len(own) :] = 0
     return tiles
 
 
-def _counted(v: Array, tile: int) -> Array:
-    """Values (m, e), ones, and each key's place in its tile: one product with weights gives Σ w and Σ w·place too."""
-    places = np.arange(len(v)) % tile
-    return np.concatenate([v, np.ones((len(v), 1), v.dtype), places.astype(v.dtype)[:, None]], axis=1)
+def _padded(v: Array, tile: int) -> Array:
+    """Values (m, e), and zeros to the end of the last tile."""
+    m, e = v.shape
+    padded = aligned((-(-m // tile) * tile, e), v.dtype)
+    padded[:m], padded[m:] = v, 0
+    return padded
 
 
 def moments_of_prefixes(k: Array, prefixes: Sequence[int]) -> dict[int, KeyMoments]:
@@ -125,3 +137,34 @@ def scores_moments(moments: KeyMoments, q: Array, scale: float) -> tuple[Array, 
     wide = q.astype(np.float64)
     mean: Array = wide @ moments.mean * scale
     return mean, np.maximum(np.vecdot(wide @ moments.scatter, wide) * scale**2, 0)
+
+
+def strip_moments(side: KeySide, q: Array, scale: float, start: int, rows: int) -> Moments:
+    """The moments of scale·q·k over the keys before the strip of so many rows that each query is in, in causal order.
+
+    Strip by strip from the moments of the keys before the first, which have to be known: Σ(k − c)(k − c)ᵀ, of which
+    (Σ(k − c))(Σ(k − c))ᵀ / count is taken away, c being the mean of those keys.
+
+    Args:
+        q: (B, d) queries, the first of them at `start`.
+    """
+    height, d = q.shape
+    strips, first, m = -(-height // rows), min(start, len(side.k)), len(side.k)
+    if first:
+        centre, scatter = side.moments[first]
+    else:
+        centre, scatter = side.k[:rows].mean(axis=0, dtype=np.float64), np.zeros((d, d))
+    keys, queries = np.zeros((strips - 1, rows, d)), np.zeros((strips, rows, d))
+    own = side.k[first : first + (strips - 1) * rows]
+    np.subtract(own, centre, out=keys.reshape(-1, d)[: len(own)])
+    queries.reshape(-1, d)[:height] = q
+    count = np.minimum(start + rows * np.arange(strips), m).astype(np.float64)
+    apart, scatters = np.zeros((strips, d)), np.zeros((strips, d, d))
+    np.cumsum(keys.sum(axis=1), axis=0, out=apart[1:])
+    np.cumsum(keys.mT @ keys, axis=0, out=scatters[1:])
+    apart /= np.maximum(count, 1)[:, None]
+    scatters += scatter - count[:, None, None] * apart[:, :, None] * apart[:, None, :]
+    mean = np.vecdot(queries, (apart + centre)[:, None]) * scale
+    m2 = np.maximum(np.vecdot(queries @ scatters, queries) * scale**2, 0)
+    entries = np.repeat(count, rows)[:height]
+    return Moments(entries, mean.reshape(-1)[:height], m2.reshape(-1)[:height])

@@ -8,23 +8,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnlab.maths.bands import band_of, largest_in_band
+from attnlab.maths.bands import away
 from attnlab.maths.heads import Head
 from attnlab.maths.inputs import AttentionInputs
 from attnlab.maths.keyside import KeySide, scores_moments
-from attnlab.maths.level_run import LevelTile, Room, away, shown_between, unit, weigh_level
 from attnlab.maths.panels import length
 from attnlab.maths.plan import Plan
 from attnlab.maths.precision import Array
 from attnlab.maths.running import Running, merged
-from attnlab.maths.tiles import PENALTIES, Exponentials, Moments, hide, in_numpy, tile_moments, weigh_tile
+from attnlab.maths.tiles import PENALTIES, Exponentials, Moments, hide, tile_moments, weigh_tile
 
 #: Where a row looks beside itself: keys i, i − 1 and i + 1.
 OFFSETS = (0, -1, 1)
 
 
 class Workspace:
-    """Buffers of one thread: a tile of scores and two to spare, a panel of weights."""
+    """Buffers of one thread: a tile of scores and one to spare, a panel of weights."""
 
     def __init__(self, plan: Plan, inputs: AttentionInputs) -> None:
         dtype = inputs.q.dtype
@@ -33,7 +32,7 @@ class Workspace:
         self.shown = np.empty(plan.height * plan.tile if inputs.hides else 0, dtype)
         self.weights = np.empty(plan.height * plan.reach, dtype)
         self.queries = np.empty((plan.height, inputs.q.shape[-1] + 1), dtype)
-        self.outputs = np.empty((plan.height, inputs.v.shape[-1] + 2), dtype)
+        self.outputs = np.empty((plan.height, inputs.v.shape[-1]), dtype)
 
 
 class Weighed(NamedTuple):
@@ -90,9 +89,7 @@ class PanelPass:
         if not np.isfinite(self.q).all():
             return False
         width = self.side.tiles.shape[2]
-        if self._level():
-            self._run_level(width)
-        for keys in self._tiles(width) if not self.tiles else ():
+        for keys in self._tiles(width):
             t = keys.start // width
             if not self._tile(keys, self.side.tiles[t][:, keys.start - t * width : keys.stop - t * width]):
                 return False
@@ -100,41 +97,6 @@ class PanelPass:
             mean, m2 = scores_moments(self.side.moments[self.common], self.head.q[self.queries], self.head.inputs.scale)
             self.moments = merged(Moments(np.full(self.height, float(self.common)), mean, m2), self.moments)
         return True
-
-    def _level(self) -> bool:
-        """Whether no logit needs a shift, and nothing but causal order hides keys: tiles are taken in few calls then.
-
-        Not in a window, nor for a single key: a row that sees one key gives it exactly 1 only where its logit is the
-        shift.
-        """
-        inputs = self.head.inputs
-        plain = self.folded and inputs.mask is None and inputs.window is None and self.side.broken is None
-        return plain and length(self.reach) > 1 and not self.deep and self.exponentials is in_numpy
-
-    def _run_level(self, width: int) -> None:
-        """Take all tiles in few calls."""
-        head, queries, work, name = self.head, self.queries, self.work, self.q.dtype.name
-        band = band_of(head)
-        i = np.arange(queries.start, queries.stop)
-        self.visible += np.maximum(np.minimum(i + band.ahead + 1, band.keys) - np.maximum(i - band.back, 0), 0)
-        np.maximum(self.value_max, largest_in_band(self.side.value_norms, band, queries), out=self.value_max)
-        self.running.shift = np.where(self.visible > 0, 0.0, -np.inf)
-        tiles = []
-        for keys in self._tiles(width):
-            start, size = self.height * (keys.start - self.reach.start), self.height * length(keys)
-            weights = work.weights[start : start + size].reshape(self.height, -1)
-            shown = shown_between(band, queries, keys, name)
-            tiles.append(LevelTile(keys, weights, shown, keys.start >= self.common))
-        q = work.queries.reshape(-1)[: self.q[:, 1:].size].reshape(self.height, -1)
-        np.multiply(head.q[queries], head.inputs.scale * unit(name), out=q, casting="same_kind")
-        first, room = (
-            queries.start if self.square else None,
-            Room(work.scores, work.scratch, work.outputs[: self.height]),
-        )
-        self.moments = weigh_level(q, self.side, tiles, first, room, self.running)
-        for tile in tiles:
-            self._places(tile.keys, tile.weights, tile.shown)
-            self.tiles.append(Weighed(tile.keys, tile.weights, self.running.shift))
 
     def _tiles(self, width: int) -> Iterator[slice]:
         """The keys in reach, cut where tiles end and where not all queries see them any more."""
@@ -158,7 +120,7 @@ class PanelPass:
         self._logits(keys, s, bias, hidden, shown)
         start = self.height * (keys.start - self.reach.start)
         e = self.work.weights[start : start + s.size].reshape(s.shape)
-        distances = away(self.side, self.queries.start, self.height, keys) if self.square else None
+        distances = away(self.side.distances, self.queries, keys) if self.square else None
         sums = weigh_tile(
             s,
             e,
@@ -172,8 +134,8 @@ class PanelPass:
         running.add(sums)
         if sums.shift is not None and self.folded:
             self.q[:, -1] = -running.subtracted
-        output = self.work.outputs[: self.height, :-2]
-        np.matmul(e, self.side.v[keys, :-2], out=output)
+        output = self.work.outputs[: self.height]
+        np.matmul(e, self.side.v[keys], out=output)
         running.output += output
         self._places(keys, e, shown)
         self.tiles.append(Weighed(keys, e, running.shift))

@@ -2,25 +2,30 @@
 
 import numpy as np
 
-from attnlab.maths.attention import attention_steps
+from attnlab.maths.attention import AttentionSteps, attention_steps
 from attnlab.maths.finished import PanelResult
 from attnlab.maths.heads import Head
 from attnlab.maths.panels import length
+from attnlab.maths.precision import Array
 from attnlab.maths.rows import RowSums, joined_rows, row_sums
 
 
-def plain_panel(head: Head, queries: slice, scores: int) -> PanelResult:
-    """The queries' rows as `attention` and its statistics have them, so many scores at a time."""
+def plain_panel(head: Head, queries: slice, scores: int, output: Array) -> PanelResult:
+    """The queries' rows as `attention` and its statistics have them, so many scores at a time; their output written."""
     height = max(1, scores // max(1, len(head.k)))
     starts = range(queries.start, queries.stop, height)
-    parts = [_rows(head, slice(start, min(start + height, queries.stop))) for start in starts]
-    rows = RowSums(*joined_rows([part.sums for part in parts if isinstance(part.sums, RowSums)]))
-    output, lse = (np.concatenate(column) for column in ([p.output for p in parts], [p.lse for p in parts]))
-    return PanelResult(rows, output, lse, slice(0, len(head.k)), rows.received)
+    parts = []
+    for start in starts:
+        own = slice(start, min(start + height, queries.stop))
+        steps, rows = _rows(head, own)
+        output[own.start - queries.start : own.stop - queries.start] = steps.output[0]
+        parts.append((rows, steps.lse[0]))
+    rows = RowSums(*joined_rows([rows for rows, _ in parts]))
+    return PanelResult(rows, np.concatenate([lse for _, lse in parts]), slice(0, len(head.k)), rows.received)
 
 
-def _rows(head: Head, queries: slice) -> PanelResult:
-    """The same, all of the rows at once."""
+def _rows(head: Head, queries: slice) -> tuple[AttentionSteps, RowSums]:
+    """The steps of these rows, all at once, and their sums."""
     m, keys = len(head.k), slice(0, len(head.k))
     bias = head.bias(queries, keys)
     hidden = head.hidden(queries, keys, bias)
@@ -36,4 +41,4 @@ def _rows(head: Head, queries: slice) -> PanelResult:
     )
     steps = attention_steps(alone)
     sums = row_sums(steps, alone.v, first=queries.start, square=m == head.inputs.shape[-2])
-    return PanelResult(RowSums(*(field[0] for field in sums)), steps.output[0], steps.lse[0], keys, sums.received[0])
+    return steps, RowSums(*(field[0] for field in sums))

@@ -8,11 +8,21 @@ from attnlab.maths.threads import usable_cores
 
 #: Queries of a panel and keys of a tile, where memory allows. Not powers of two: rows 4 KiB apart fall on each other in
 #: a processor's cache.
-HEIGHT, TILE = 768, 2064
+HEIGHT, TILE = 768, 2080
 #: Working memory beyond inputs and results, in bytes, over all threads, unless the caller says otherwise.
 WORKING = 160 << 20
 #: Heights are whole numbers of these where memory allows.
 STEP = 64
+#: Rows of a strip where memory allows; rows and keys, at most, of a block of it that is multiplied at a time.
+STRIP, BLOCK = 96, (48, 160)
+#: Panels that are taken together where they are taken in strips.
+RUN = 3
+#: Sums of each row and tile of a strip, and weights that are read of each row.
+SUMS, READ = 5, 4
+#: Multiply-adds up to which OpenBLAS takes a product as it is, without copying the factors into an order of its own.
+SMALL = 1_000_000
+#: Keys of a block are whole numbers of these.
+VECTOR = 16
 #: Heights of panels of about one size are whole numbers of these: a vector's numbers, and a stripe's lanes.
 EVEN, LANED = 16, 48
 #: Where panels are taken whole: stripes at a time, keys of a chunk, and bytes of a number of each of a stripe's lanes.
@@ -35,6 +45,9 @@ class Plan(NamedTuple):
     plain: int = 1
     #: stripes that a thread may hold at once where panels are taken whole; 0 = not one
     stripes: int = 0
+    #: rows of a strip, where panels may be taken in strips, and how many panels together then; 0 = they may not
+    strip: int = 0
+    run: int = 1
 
     def panels(self, n: int, *, whole: bool = False) -> list[slice]:
         """The panels of n queries, in order: as few as can be, and about equal, so that no thread is left with more.
@@ -57,7 +70,7 @@ def plan_for(inputs: AttentionInputs, max_bytes: int | None = None, threads: int
     cores = usable_cores() if threads is None else threads
     # Over small heads threads wait for each other.
     most = cores if math.prod(inputs.shape) > FEW and n * m > FEW // 2 else 1
-    tile = max(1, min(TILE, m))
+    tile = tile_of(m)
     for workers, smallest in ((most, STEP), (1, 1)):
         row = tile_bytes(Plan(1, tile, workers, reach_of(inputs, HEIGHT)), inputs)
         height = min(HEIGHT, budget // workers // row)
@@ -65,8 +78,24 @@ def plan_for(inputs: AttentionInputs, max_bytes: int | None = None, threads: int
             height = height // STEP * STEP or height
             plain = min(PLAIN_SCORES, budget // workers // PLAIN)
             stripes = _stripes(inputs, budget // workers)
-            return Plan(min(height, max(n, 1)), tile, workers, reach_of(inputs, height), plain, stripes)
+            plan = Plan(min(height, max(n, 1)), tile, workers, reach_of(inputs, height), plain, stripes)
+            return _with_strips(plan, inputs, budget // workers) if _level(inputs) else plan
     return Plan(1, tile, 1, reach_of(inputs, 1), 1)
+
+
+def tile_of(m: int) -> int:
+    """Keys of a tile of m: tiles are as few as can be, and about equal, and whole numbers of blocks."""
+    keys = -(-m // -(-m // TILE)) if m else 1
+    blocks = -(-keys // BLOCK[1])
+    return blocks * -(-keys // (blocks * VECTOR)) * VECTOR
+
+
+def block_of(tile: int, width: int) -> tuple[int, int]:
+    """Rows and keys of a block of a strip, where vectors are so wide: all of a tile's keys where they are too wide."""
+    rows, keys = BLOCK
+    if rows * keys * width > SMALL:
+        return STRIP, tile
+    return rows, tile // -(-tile // keys)
 
 
 def reach_of(inputs: AttentionInputs, height: int) -> int:
@@ -76,6 +105,25 @@ def reach_of(inputs: AttentionInputs, height: int) -> int:
         return m
     sides = 1 if inputs.causal else 2
     return min(m, height + sides * inputs.window)
+
+
+def _level(inputs: AttentionInputs) -> bool:
+    """Whether panels may be taken in strips: nothing but causal order hides keys, and the scores are the logits.
+
+    Not for a single key: a row that sees one key gives it exactly 1 only where its logit is the shift.
+    """
+    plain = inputs.mask is None and inputs.bias is None and inputs.softcap is None and inputs.window is None
+    return plain and inputs.shape[-1] > 1
+
+
+def _with_strips(plan: Plan, inputs: AttentionInputs, budget: int) -> Plan:
+    """The plan with the widest strips, then the most panels together, that fit into so many bytes."""
+    widest = min(STRIP, max(1, inputs.shape[-2]))
+    for strip, run in ((widest, RUN), (widest, 1), *((strip, 1) for strip in range(widest - 1, 0, -1))):
+        found = plan._replace(strip=strip, run=run)
+        if strip_bytes(found, inputs) <= budget:
+            return found
+    return plan
 
 
 def _stripes(inputs: AttentionInputs, budget: int) -> int:
@@ -94,9 +142,27 @@ def stripe_bytes(count: int, inputs: AttentionInputs) -> int:
     )
 
 
-def thread_bytes(plan: Plan, inputs: AttentionInputs) -> int:
-    """One thread's buffers, whether panels are taken whole or tile by tile."""
-    return max(tile_bytes(plan, inputs), stripe_bytes(plan.stripes, inputs) if plan.stripes else 0)
+def strip_bytes(plan: Plan, inputs: AttentionInputs) -> int:
+    """One thread's buffers where panels are taken in strips, and what it needs to finish those taken together."""
+    n, d, e, itemsize = inputs.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1], int(inputs.q.dtype.itemsize)
+    rows, tiles, (_, wide) = min(n, plan.run * plan.height), -(-plan.reach // plan.tile), block_of(plan.tile, max(d, e))
+    keys, corner = tiles * plan.tile, plan.strip if inputs.causal else 0
+    strip = plan.strip * (plan.tile + keys + plan.strip + wide + (plan.tile // wide + 1) * e) + keys
+    numbers = strip + rows * (d + SUMS * tiles + READ + 3 * corner)
+    scatters = 3 * d * d * -(-rows // plan.strip) if corner else 0
+    found: int = numbers * itemsize + 8 * (keys + rows * (e + 3 * d + READ + 40) + scatters)
+    return found
+
+
+def thread_bytes(plan: Plan, inputs: AttentionInputs, *, steep: bool = True) -> int:
+    """One thread's buffers, however panels are taken.
+
+    Args:
+        steep: logits may be so far apart that strips will not do.
+    """
+    strips = strip_bytes(plan, inputs) if plan.strip else 0
+    tiles = tile_bytes(plan, inputs) if steep or not strips else 0
+    return max(tiles, strips, stripe_bytes(plan.stripes, inputs) if plan.stripes else 0)
 
 
 def tile_bytes(plan: Plan, inputs: AttentionInputs) -> int:

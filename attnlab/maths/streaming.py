@@ -14,7 +14,7 @@ import numpy as np
 from attnlab.maths.finished import PanelSums, head_rows
 from attnlab.maths.heads import heads_of
 from attnlab.maths.inputs import AttentionInputs, attention_inputs
-from attnlab.maths.jobs import Job, panels_in_order
+from attnlab.maths.jobs import Job, panels_in_order, ways_for
 from attnlab.maths.kernels import kernel_for
 from attnlab.maths.panels import PanelFunction
 from attnlab.maths.plan import plan_for
@@ -103,14 +103,14 @@ def stream(
     panels: list[PanelSums | RowSums] = []
     received = np.zeros(m)
     with single_threaded_products(), Crew(plan.threads) as pool:
-        for job, panel in panels_in_order(inputs, plan, kernel_for(inputs, compiled), pool, output):
+        for job, found in panels_in_order(inputs, ways_for(inputs, plan, kernel_for(inputs, compiled)), pool, output):
             place = job.head.place
-            lse[place][job.queries] = panel.lse
-            if panel.output is not job.output:
-                job.output[:] = panel.output
-            received[panel.keys] += panel.received
-            panels.append(panel.sums)
-            advance()
+            lse[place][job.queries] = np.concatenate([panel.lse for panel in found])
+            for panel in found:
+                received[panel.keys] += panel.received
+                panels.append(panel.sums)
+            for _ in job.panels:
+                advance()
             if job.queries.stop == n:
                 rows = head_rows(panels, output[place], received, square=n == m)
                 skew = _skew(job, rows, pool, advance) if wanted else None

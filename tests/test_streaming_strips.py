@@ -1,0 +1,134 @@
+"""Strips: which inputs are taken in them, how they are cut, what they take, and the moments that they start from."""
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attnlab.maths import jobs, plan
+from attnlab.maths.heads import heads_of
+from attnlab.maths.keyside import key_side, strip_moments
+from attnlab.maths.strips import strip_panel, strips_for
+from tests.streaming_cases import Arrays, assert_same, cut_small, dense, draw, inputs_of, streamed
+
+N = 61
+SQUARE = draw(4, 2, N, N)
+STEEP = (40 * SQUARE[0], SQUARE[1], SQUARE[2])
+
+
+def poisoned() -> Arrays:
+    q, k, v = (array.copy() for array in SQUARE)
+    k[1, 7, 2] = np.nan
+    return q, k, v
+
+
+#: Arrays, settings, and how many of the four heads are taken in strips.
+TAKEN: dict[str, tuple[Arrays, dict[str, Any], int]] = {
+    "plain": (SQUARE, {}, 4),
+    "causal": (SQUARE, {"causal": True}, 4),
+    "more keys": (draw(4, 2, 23, N), {}, 4),
+    "more queries, causal": (draw(4, 2, N, 23), {"causal": True}, 4),
+    "window": (SQUARE, {"window": 9}, 0),
+    "mask": (SQUARE, {"mask": np.ones((N, N), bool)}, 0),
+    "bias": (SQUARE, {"bias": np.zeros((N, N))}, 0),
+    "softcap": (SQUARE, {"softcap": 2.0}, 0),
+    "one key": (draw(4, 2, N, 1), {}, 0),
+    "logits below the floor": ((100 * STEEP[0], 100 * STEEP[1], STEEP[2]), {}, 0),
+    "a NaN in a key of two heads": (poisoned(), {}, 2),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_those_are_taken_in_strips_whose_logits_need_no_shift(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_small(monkeypatch)
+    arrays, settings, heads = TAKEN[name]
+    taken, take = [], jobs.strip_panel
+
+    def counted(head: Any, side: Any, queries: slice, *rest: Any) -> Any:
+        taken.append((head.place, queries))
+        return take(head, side, queries, *rest)
+
+    monkeypatch.setattr(jobs, "strip_panel", counted)
+    found = streamed(arrays, **settings)
+    assert len({place for place, _ in taken}) == heads
+    assert sum(queries.stop - queries.start for _, queries in taken) == heads * arrays[0].shape[-2]
+    assert_same(found, dense(arrays, **settings))
+
+
+def test_all_but_the_last_heads_panels_are_taken_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_small(monkeypatch)
+    taken, take = [], jobs.strip_panel
+
+    def counted(head: Any, side: Any, queries: slice, *rest: Any) -> Any:
+        taken.append((head.place, queries.stop - queries.start))
+        return take(head, side, queries, *rest)
+
+    monkeypatch.setattr(jobs, "strip_panel", counted)
+    streamed(SQUARE, threads=1)
+    assert {height for (place,), height in taken if place < 3} == {15, 1}
+    assert {height for (place,), height in taken if place == 3} == {5, 1}
+
+
+@pytest.mark.parametrize("m", [1, 15, 160, 161, 2079, 2080, 2081, 4096, 16384, 65536])
+def test_tiles_are_few_and_about_equal_and_whole_numbers_of_blocks(m: int) -> None:
+    tile = plan.tile_of(m)
+    rows, keys = plan.block_of(tile, 64)
+    assert -(-m // tile) == -(-m // plan.TILE)
+    assert tile % keys == keys % plan.VECTOR == 0
+    assert keys <= plan.BLOCK[1]
+    assert rows * keys * 64 <= plan.SMALL
+    assert tile * -(-m // tile) - m < plan.VECTOR * (1 + tile // keys) * -(-m // tile)
+
+
+def test_where_rows_are_too_wide_for_small_products_there_are_no_blocks() -> None:
+    assert plan.block_of(2080, 128) == plan.BLOCK
+    assert plan.block_of(2080, 256) == (plan.STRIP, 2080)
+    wide = tuple(array.astype(np.float32) for array in draw(1, 1, 300, 300, d=256))
+    assert_same(streamed((wide[0] / 8, wide[1], wide[2])), dense((wide[0] / 8, wide[1], wide[2])), rtol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{}, {"causal": True}], ids=["plain", "causal"])
+@pytest.mark.parametrize("n", [300, 5000])
+def test_what_strips_take_is_what_is_counted(n: int, settings: dict[str, Any]) -> None:
+    """Buffers, and what passes while the panels taken together are finished."""
+    inputs = inputs_of(draw(1, 1, n, n, d=16), settings)
+    found = plan.plan_for(inputs)
+    queries = slice(max(0, n - found.run * found.height), n)
+    head = next(heads_of(inputs))
+    side, output = key_side(head.k, head.v, found.tile, [head.keys_in_common(queries)]), np.empty_like(head.v[queries])
+    tracemalloc.start()
+    try:
+        assert strip_panel(head, side, queries, strips_for(found, inputs), output) is not None
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    counted = plan.strip_bytes(found, inputs)
+    assert most <= 1.02 * counted
+    assert counted < 1.3 * most
+
+
+@pytest.mark.parametrize("max_bytes", [1 << 18, 1 << 20, 1 << 22, 1 << 24])
+def test_narrower_strips_fit_into_less(max_bytes: int) -> None:
+    inputs = inputs_of(draw(1, 1, 8192, 8192), {})
+    found = plan.plan_for(inputs, max_bytes, threads=2)
+    assert found.threads * plan.strip_bytes(found, inputs) <= max_bytes
+    assert 0 < found.strip <= plan.plan_for(inputs, threads=2).strip == plan.STRIP
+
+
+@pytest.mark.parametrize(("start", "m"), [(0, 50), (20, 50), (20, 31), (20, 9)])
+@pytest.mark.parametrize("offset", [0.0, 1e5])
+def test_moments_before_each_strip(start: int, m: int, offset: float) -> None:
+    """Of the scores with all keys before the strip that a query is in; an offset of all keys costs no digits."""
+    rng = np.random.default_rng(0)
+    q, k, rows = rng.standard_normal((22, 6)), rng.standard_normal((m, 6)), 4
+    side = key_side(k + offset, k, 7, [count for count in (min(start, m),) if count])
+    found = strip_moments(side, q, 0.3, start, rows)
+    for i in range(len(q)):
+        scores = 0.3 * (k[: start + i - i % rows] @ q[i])
+        assert found.entries[i] == len(scores)
+        if len(scores):
+            mean = scores.mean() + 0.3 * offset * q[i].sum()
+            assert found.mean[i] == pytest.approx(mean, rel=1e-12, abs=1e-12 * max(1, offset))
+            spread = ((scores - scores.mean()) ** 2).sum()
+            assert found.m2[i] == pytest.approx(spread, rel=1e-12 * max(1, offset), abs=1e-12 * max(1, offset))
