@@ -1,5 +1,6 @@
 """Strips: which inputs are taken in them, how they are cut, what they take, and the moments that they start from."""
 
+import math
 import tracemalloc
 from typing import Any
 
@@ -73,19 +74,18 @@ def test_all_but_the_last_heads_panels_are_taken_together(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("m", [1, 15, 160, 161, 2079, 2080, 2081, 4096, 16384, 65536])
 def test_tiles_are_few_and_about_equal_and_whole_numbers_of_blocks(m: int) -> None:
     tile = plan.tile_of(m)
-    rows, keys = plan.block_of(tile, 64)
+    rows, keys = plan.block_of(tile)
     assert -(-m // tile) == -(-m // plan.TILE)
     assert tile % keys == keys % plan.VECTOR == 0
     assert keys <= plan.BLOCK[1]
-    assert rows * keys * 64 <= plan.SMALL
+    assert rows == plan.BLOCK[0]
     assert tile * -(-m // tile) - m < plan.VECTOR * (1 + tile // keys) * -(-m // tile)
 
 
-def test_where_rows_are_too_wide_for_small_products_there_are_no_blocks() -> None:
-    assert plan.block_of(2080, 128) == plan.BLOCK
-    assert plan.block_of(2080, 256) == (plan.STRIP, 2080)
-    wide = tuple(array.astype(np.float32) for array in draw(1, 1, 300, 300, d=256))
-    assert_same(streamed((wide[0] / 8, wide[1], wide[2])), dense((wide[0] / 8, wide[1], wide[2])), rtol=1e-4)
+@pytest.mark.parametrize(("d", "strip"), [(64, plan.STRIP), (128, plan.STRIP), (256, 0)])
+def test_where_vectors_are_too_wide_for_small_products_there_are_no_strips(d: int, strip: int) -> None:
+    assert plan.plan_for(inputs_of(draw(1, 1, 300, 300, d=d), {})).strip == strip
+    assert (math.prod(plan.BLOCK) * d <= plan.SMALL) == (strip > 0)
 
 
 @pytest.mark.parametrize("settings", [{}, {"causal": True}], ids=["plain", "causal"])

@@ -79,7 +79,7 @@ def plan_for(inputs: AttentionInputs, max_bytes: int | None = None, threads: int
             plain = min(PLAIN_SCORES, budget // workers // PLAIN)
             stripes = _stripes(inputs, budget // workers)
             plan = Plan(min(height, max(n, 1)), tile, workers, reach_of(inputs, height), plain, stripes)
-            return _with_strips(plan, inputs, budget // workers) if _level(inputs) else plan
+            return _with_strips(plan, inputs, budget // workers) if _in_strips(inputs) else plan
     return Plan(1, tile, 1, reach_of(inputs, 1), 1)
 
 
@@ -90,11 +90,9 @@ def tile_of(m: int) -> int:
     return blocks * -(-keys // (blocks * VECTOR)) * VECTOR
 
 
-def block_of(tile: int, width: int) -> tuple[int, int]:
-    """Rows and keys of a block of a strip, where vectors are so wide: all of a tile's keys where they are too wide."""
+def block_of(tile: int) -> tuple[int, int]:
+    """Rows and keys of a block of a strip: as many keys as can be of which a tile has a whole number of times."""
     rows, keys = BLOCK
-    if rows * keys * width > SMALL:
-        return STRIP, tile
     return rows, tile // -(-tile // keys)
 
 
@@ -107,13 +105,15 @@ def reach_of(inputs: AttentionInputs, height: int) -> int:
     return min(m, height + sides * inputs.window)
 
 
-def _level(inputs: AttentionInputs) -> bool:
+def _in_strips(inputs: AttentionInputs) -> bool:
     """Whether panels may be taken in strips: nothing but causal order hides keys, and the scores are the logits.
 
-    Not for a single key: a row that sees one key gives it exactly 1 only where its logit is the shift.
+    Not where vectors are so wide that a block is no small product: a panel's large ones are faster then. Nor for a
+    single key: a row that sees one key gives it exactly 1 only where its logit is the shift.
     """
     plain = inputs.mask is None and inputs.bias is None and inputs.softcap is None and inputs.window is None
-    return plain and inputs.shape[-1] > 1
+    width = max(inputs.q.shape[-1], inputs.v.shape[-1])
+    return plain and inputs.shape[-1] > 1 and math.prod(BLOCK) * width <= SMALL
 
 
 def _with_strips(plan: Plan, inputs: AttentionInputs, budget: int) -> Plan:
@@ -145,7 +145,7 @@ def stripe_bytes(count: int, inputs: AttentionInputs) -> int:
 def strip_bytes(plan: Plan, inputs: AttentionInputs) -> int:
     """One thread's buffers where panels are taken in strips, and what it needs to finish those taken together."""
     n, d, e, itemsize = inputs.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1], int(inputs.q.dtype.itemsize)
-    rows, tiles, (_, wide) = min(n, plan.run * plan.height), -(-plan.reach // plan.tile), block_of(plan.tile, max(d, e))
+    rows, tiles, (_, wide) = min(n, plan.run * plan.height), -(-plan.reach // plan.tile), block_of(plan.tile)
     keys, corner = tiles * plan.tile, plan.strip if inputs.causal else 0
     strip = plan.strip * (plan.tile + keys + plan.strip + wide + (plan.tile // wide + 1) * e) + keys
     numbers = strip + rows * (d + SUMS * tiles + READ + 3 * corner)

@@ -53,7 +53,7 @@ def strips_for(plan: Plan, inputs: AttentionInputs) -> Strips:
     """Room for one thread's strips."""
     dtype, d, e = inputs.q.dtype, inputs.q.shape[-1], inputs.v.shape[-1]
     wide, whole = np.dtype(np.float64), np.dtype(np.intp)
-    block, tiles = block_of(plan.tile, max(d, e)), -(-plan.reach // plan.tile)
+    block, tiles = block_of(plan.tile), -(-plan.reach // plan.tile)
     height = min(plan.run * plan.height, inputs.shape[-2])
     return Strips(
         tiles=aligned((1 + tiles, plan.strip, plan.tile), dtype),
