@@ -1,6 +1,5 @@
 """Strips: which inputs are taken in them, how they are cut, what they take, and the moments that they start from."""
 
-import math
 import tracemalloc
 from typing import Any
 
@@ -71,21 +70,23 @@ def test_all_but_the_last_heads_panels_are_taken_together(monkeypatch: pytest.Mo
     assert {height for (place,), height in taken if place == 3} == {5, 1}
 
 
-@pytest.mark.parametrize("m", [1, 15, 160, 161, 2079, 2080, 2081, 4096, 16384, 65536])
+@pytest.mark.parametrize("m", [1, 15, 160, 161, 4096, 4160, 4161, 8192, 16384, 65536])
 def test_tiles_are_few_and_about_equal_and_whole_numbers_of_blocks(m: int) -> None:
-    tile = plan.tile_of(m)
-    rows, keys = plan.block_of(tile)
-    assert -(-m // tile) == -(-m // plan.TILE)
-    assert tile % keys == keys % plan.VECTOR == 0
-    assert keys <= plan.BLOCK[1]
-    assert rows == plan.BLOCK[0]
-    assert tile * -(-m // tile) - m < plan.VECTOR * (1 + tile // keys) * -(-m // tile)
+    for most in (96, plan.NARROW, plan.BLOCK):
+        tile = plan.tile_of(m, most)
+        keys = plan.block_of(tile, most)
+        assert -(-m // tile) == -(-m // plan.TILE)
+        assert tile % keys == keys % plan.VECTOR == 0
+        assert keys <= most
+        assert tile * -(-m // tile) - m < plan.VECTOR * (1 + tile // keys) * -(-m // tile)
 
 
-@pytest.mark.parametrize(("d", "strip"), [(64, plan.STRIP), (128, plan.STRIP), (256, 0)])
-def test_where_vectors_are_too_wide_for_small_products_there_are_no_strips(d: int, strip: int) -> None:
-    assert plan.plan_for(inputs_of(draw(1, 1, 300, 300, d=d), {})).strip == strip
-    assert (math.prod(plan.BLOCK) * d <= plan.SMALL) == (strip > 0)
+@pytest.mark.parametrize(("d", "most"), [(1, plan.BLOCK), (64, plan.BLOCK), (128, plan.NARROW), (160, 0)])
+def test_where_vectors_are_too_wide_for_small_products_there_are_no_strips(d: int, most: int) -> None:
+    found = plan.plan_for(inputs_of(draw(1, 1, 3000, 3000, d=d), {}))
+    assert found.strip == (plan.STRIP if most else 0)
+    assert not most or most - plan.VECTOR < found.block <= most
+    assert found.strip * found.block * d <= plan.SMALL
 
 
 @pytest.mark.parametrize("settings", [{}, {"causal": True}], ids=["plain", "causal"])
@@ -108,7 +109,7 @@ def test_what_strips_take_is_what_is_counted(n: int, settings: dict[str, Any]) -
     assert counted < 1.3 * most
 
 
-@pytest.mark.parametrize("max_bytes", [1 << 18, 1 << 20, 1 << 22, 1 << 24])
+@pytest.mark.parametrize("max_bytes", [1 << 19, 1 << 20, 1 << 22, 1 << 24])
 def test_narrower_strips_fit_into_less(max_bytes: int) -> None:
     inputs = inputs_of(draw(1, 1, 8192, 8192), {})
     found = plan.plan_for(inputs, max_bytes, threads=2)

@@ -13,6 +13,8 @@ from attnlab.maths.tiles import Moments
 
 #: Keys whose moments are taken at once.
 CHUNK = 1024
+#: Queries that are taken in float64 at once: their numbers stay in a processor's cache.
+AT_ONCE = 512
 #: Distances on either side of those that there are, for vectors that reach beyond the last key or query.
 PADDING = 64
 
@@ -134,9 +136,18 @@ def scores_moments(moments: KeyMoments, q: Array, scale: float) -> tuple[Array, 
     Args:
         q: (B, d) queries.
     """
-    wide = q.astype(np.float64)
-    mean: Array = wide @ moments.mean * scale
-    return mean, np.maximum(np.vecdot(wide @ moments.scatter, wide) * scale**2, 0)
+    mean, m2 = np.empty((2, len(q)))
+    room = np.empty((2, min(AT_ONCE, len(q)), q.shape[1]))
+    for start in range(0, len(q), AT_ONCE):
+        rows = slice(start, start + AT_ONCE)
+        wide, product = room[:, : len(q[rows])]
+        np.copyto(wide, q[rows])
+        np.matmul(wide, moments.mean, out=mean[rows])
+        np.matmul(wide, moments.scatter, out=product)
+        np.vecdot(product, wide, out=m2[rows])
+    mean *= scale
+    m2 *= scale**2
+    return mean, np.maximum(m2, 0, out=m2)
 
 
 def strip_moments(side: KeySide, q: Array, scale: float, start: int, rows: int) -> Moments:

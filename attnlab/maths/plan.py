@@ -8,13 +8,13 @@ from attnlab.maths.threads import usable_cores
 
 #: Queries of a panel and keys of a tile, where memory allows. Not powers of two: rows 4 KiB apart fall on each other in
 #: a processor's cache.
-HEIGHT, TILE = 768, 2080
+HEIGHT, TILE = 768, 4160
 #: Working memory beyond inputs and results, in bytes, over all threads, unless the caller says otherwise.
 WORKING = 160 << 20
 #: Heights are whole numbers of these where memory allows.
 STEP = 64
-#: Rows of a strip where memory allows; rows and keys, at most, of a block of it that is multiplied at a time.
-STRIP, BLOCK = 96, (48, 160)
+#: Rows of a strip where memory allows; the keys that they are multiplied with at a time: at most, and at least.
+STRIP, BLOCK, NARROW = 64, 160, 112
 #: Panels that are taken together where they are taken in strips.
 RUN = 3
 #: Sums of each row and tile of a strip, and weights that are read of each row.
@@ -23,7 +23,8 @@ SUMS, READ = 5, 4
 SMALL = 1_000_000
 #: Keys of a block are whole numbers of these.
 VECTOR = 16
-#: Heights of panels of about one size are whole numbers of these: a vector's numbers, and a stripe's lanes.
+#: Heights of panels of about one size are whole numbers of these: a vector's numbers, and a stripe's lanes. Those that
+#: may be taken in strips are whole numbers of strips.
 EVEN, LANED = 16, 48
 #: Where panels are taken whole: stripes at a time, keys of a chunk, and bytes of a number of each of a stripe's lanes.
 TOGETHER, CHUNK, LANES = 4, 256, 192
@@ -45,8 +46,9 @@ class Plan(NamedTuple):
     plain: int = 1
     #: stripes that a thread may hold at once where panels are taken whole; 0 = not one
     stripes: int = 0
-    #: rows of a strip, where panels may be taken in strips, and how many panels together then; 0 = they may not
+    #: where panels may be taken in strips: rows of a strip (0 = they may not), keys of a block, and panels together
     strip: int = 0
+    block: int = 1
     run: int = 1
 
     def panels(self, n: int, *, whole: bool = False) -> list[slice]:
@@ -57,7 +59,7 @@ class Plan(NamedTuple):
         """
         count = -(-n // self.height)
         even = -(-n // count) if count else 1
-        step = LANED if whole else EVEN
+        step = LANED if whole else self.strip or EVEN
         height = min(self.height, -(-even // step) * step)
         return [slice(start, min(start + height, n)) for start in range(0, n, height)]
 
@@ -70,7 +72,8 @@ def plan_for(inputs: AttentionInputs, max_bytes: int | None = None, threads: int
     cores = usable_cores() if threads is None else threads
     # Over small heads threads wait for each other.
     most = cores if math.prod(inputs.shape) > FEW and n * m > FEW // 2 else 1
-    tile = tile_of(m)
+    wide = _block(inputs)
+    tile = tile_of(m, wide or BLOCK)
     for workers, smallest in ((most, STEP), (1, 1)):
         row = tile_bytes(Plan(1, tile, workers, reach_of(inputs, HEIGHT)), inputs)
         height = min(HEIGHT, budget // workers // row)
@@ -79,21 +82,20 @@ def plan_for(inputs: AttentionInputs, max_bytes: int | None = None, threads: int
             plain = min(PLAIN_SCORES, budget // workers // PLAIN)
             stripes = _stripes(inputs, budget // workers)
             plan = Plan(min(height, max(n, 1)), tile, workers, reach_of(inputs, height), plain, stripes)
-            return _with_strips(plan, inputs, budget // workers) if _in_strips(inputs) else plan
+            return _with_strips(plan._replace(block=block_of(tile, wide)), inputs, budget // workers) if wide else plan
     return Plan(1, tile, 1, reach_of(inputs, 1), 1)
 
 
-def tile_of(m: int) -> int:
-    """Keys of a tile of m: tiles are as few as can be, and about equal, and whole numbers of blocks."""
+def tile_of(m: int, block: int) -> int:
+    """Keys of a tile of m: tiles are as few as can be, about equal, and whole numbers of blocks of at most so many."""
     keys = -(-m // -(-m // TILE)) if m else 1
-    blocks = -(-keys // BLOCK[1])
+    blocks = -(-keys // block)
     return blocks * -(-keys // (blocks * VECTOR)) * VECTOR
 
 
-def block_of(tile: int) -> tuple[int, int]:
-    """Rows and keys of a block of a strip: as many keys as can be of which a tile has a whole number of times."""
-    rows, keys = BLOCK
-    return rows, tile // -(-tile // keys)
+def block_of(tile: int, block: int) -> int:
+    """Keys of a block, where a tile was cut for blocks of at most so many."""
+    return tile // -(-tile // block)
 
 
 def reach_of(inputs: AttentionInputs, height: int) -> int:
@@ -105,15 +107,17 @@ def reach_of(inputs: AttentionInputs, height: int) -> int:
     return min(m, height + sides * inputs.window)
 
 
-def _in_strips(inputs: AttentionInputs) -> bool:
-    """Whether panels may be taken in strips: nothing but causal order hides keys, and the scores are the logits.
+def _block(inputs: AttentionInputs) -> int:
+    """The most keys of a block where panels may be taken in strips, else 0.
 
-    Not where vectors are so wide that a block is no small product: a panel's large ones are faster then. Nor for a
-    single key: a row that sees one key gives it exactly 1 only where its logit is the shift.
+    They may where nothing but causal order hides keys, and the scores are the logits. Not where vectors are so wide
+    that only products with few keys are small: a panel's large ones are faster then. Nor for a single key: a row that
+    sees one key gives it exactly 1 only where its logit is the shift.
     """
     plain = inputs.mask is None and inputs.bias is None and inputs.softcap is None and inputs.window is None
-    width = max(inputs.q.shape[-1], inputs.v.shape[-1])
-    return plain and inputs.shape[-1] > 1 and math.prod(BLOCK) * width <= SMALL
+    width = max(1, inputs.q.shape[-1], inputs.v.shape[-1])
+    keys = min(BLOCK, SMALL // (STRIP * width) // VECTOR * VECTOR)
+    return keys if plain and inputs.shape[-1] > 1 and keys >= min(NARROW, BLOCK) else 0
 
 
 def _with_strips(plan: Plan, inputs: AttentionInputs, budget: int) -> Plan:
@@ -145,9 +149,9 @@ def stripe_bytes(count: int, inputs: AttentionInputs) -> int:
 def strip_bytes(plan: Plan, inputs: AttentionInputs) -> int:
     """One thread's buffers where panels are taken in strips, and what it needs to finish those taken together."""
     n, d, e, itemsize = inputs.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1], int(inputs.q.dtype.itemsize)
-    rows, tiles, (_, wide) = min(n, plan.run * plan.height), -(-plan.reach // plan.tile), block_of(plan.tile)
+    rows, tiles = min(n, plan.run * plan.height), -(-plan.reach // plan.tile)
     keys, corner = tiles * plan.tile, plan.strip if inputs.causal else 0
-    strip = plan.strip * (plan.tile + keys + plan.strip + wide + (plan.tile // wide + 1) * e) + keys
+    strip = plan.strip * (plan.tile + keys + plan.strip + plan.block + (plan.tile // plan.block + 1) * e) + keys
     numbers = strip + rows * (d + SUMS * tiles + READ + 3 * corner)
     scatters = 3 * d * d * -(-rows // plan.strip) if corner else 0
     found: int = numbers * itemsize + 8 * (keys + rows * (e + 3 * d + READ + 40) + scatters)

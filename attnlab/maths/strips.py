@@ -18,7 +18,7 @@ from attnlab.maths.keyside import KeySide, scores_moments, strip_moments
 from attnlab.maths.lines import aligned, first_of
 from attnlab.maths.panel_rows import Weighed
 from attnlab.maths.panels import length
-from attnlab.maths.plan import READ, SUMS, Plan, block_of
+from attnlab.maths.plan import READ, SUMS, Plan
 from attnlab.maths.precision import Array
 from attnlab.maths.running import Running, Totals, merged
 from attnlab.maths.tiles import Moments, tile_moments
@@ -29,8 +29,8 @@ class Strips(NamedTuple):
 
     #: (1 + tiles, b, T): the scores of one tile, then the weights of each
     tiles: Array
-    #: rows and keys of the blocks that a strip's product is made of
-    block: tuple[int, int]
+    #: keys that a strip is multiplied with at a time
+    block: int
     #: (b, b + w): 1 where a strip's queries see the strip's own keys, and those after them, in causal order
     triangle: Array
     #: of a strip, once for each block of a tile's keys, and once
@@ -53,13 +53,13 @@ def strips_for(plan: Plan, inputs: AttentionInputs) -> Strips:
     """Room for one thread's strips."""
     dtype, d, e = inputs.q.dtype, inputs.q.shape[-1], inputs.v.shape[-1]
     wide, whole = np.dtype(np.float64), np.dtype(np.intp)
-    block, tiles = block_of(plan.tile), -(-plan.reach // plan.tile)
+    tiles = -(-plan.reach // plan.tile)
     height = min(plan.run * plan.height, inputs.shape[-2])
     return Strips(
         tiles=aligned((1 + tiles, plan.strip, plan.tile), dtype),
-        block=block,
-        triangle=np.tri(plan.strip, plan.strip + block[1], dtype=dtype),
-        outputs=aligned(plan.tile // block[1] * plan.strip * e, dtype),
+        block=plan.block,
+        triangle=np.tri(plan.strip, plan.strip + plan.block, dtype=dtype),
+        outputs=aligned(plan.tile // plan.block * plan.strip * e, dtype),
         output=aligned(plan.strip * e, dtype),
         received=aligned(tiles * plan.tile, dtype),
         all_received=aligned(tiles * plan.tile, wide),
@@ -83,18 +83,18 @@ def strip_panel(head: Head, side: KeySide, queries: slice, space: Strips, output
 
 
 class Views(NamedTuple):
-    """A strip of b queries and a tile's keys up to a whole number of blocks: k of them, r queries by w keys each."""
+    """A strip of b queries and a tile's keys up to a whole number of blocks: k of them, w keys each."""
 
     #: (b, kw)
     scores: Array
     weights: Array
-    #: (k, b / r, r, w)
+    #: (k, b, w)
     score_blocks: Array
     weight_blocks: Array
-    #: (k, 1, d, w) keys as columns, (k, 1, w, e) values
+    #: (k, d, w) keys as columns, (k, w, e) values
     columns: Array
     values: Array
-    #: (k, b / r, r, e)
+    #: (k, b, e)
     outputs: Array
 
 
@@ -114,7 +114,7 @@ class StripPass:
         np.multiply(head.q[queries], head.inputs.scale * self.unit, out=self.q, casting="same_kind")
         #: (`SUMS`, tiles, B): the largest weight, Σ w, Σ w·abs(i − j), Σ w², Σ w·score·`unit`
         self.sums = _zeros(space.sums, (SUMS, tiles, self.height))
-        self.output = _zeros(space.all_outputs, (self.height, self.e))
+        self.output = first_of(space.all_outputs, (self.height, self.e))
         self.received = _zeros(space.all_received, (self.reach.stop,))
         #: (B, `READ`): the weights on keys 0, i, i − 1, i + 1, and their places among the space's numbers
         self.read, self.places = first_of(space.read, (self.height, READ)), self._places()
@@ -150,8 +150,8 @@ class StripPass:
 
     def _weigh(self, rows: slice, queries: slice, keys: slice, sums: Array) -> None:
         """Weigh some rows' scores on a tile's keys, (b, T), and sum them."""
-        view, q = self._views(length(rows), keys), self.q[rows]
-        np.matmul(q.reshape(*view.score_blocks.shape[1:3], -1), view.columns, out=view.score_blocks)
+        view = self._views(length(rows), keys)
+        np.matmul(self.q[rows], view.columns, out=view.score_blocks)
         self.power(view.scores, out=view.weights)  # beyond the last key scores are 0, weights 1, and values 0
         s, e = view.scores[:, : length(keys)], view.weights[:, : length(keys)]
         if self.causal and keys.stop > queries.start:
@@ -163,7 +163,10 @@ class StripPass:
         output = first_of(self.space.output, view.outputs.shape[1:])
         np.matmul(view.weight_blocks, view.values, out=view.outputs)
         np.add.reduce(view.outputs, axis=0, out=output)
-        self.output[rows] += output.reshape(-1, self.e)
+        if keys.start == 0:
+            self.output[rows] = output
+        else:
+            self.output[rows] += output
 
     def _factors(self, queries: slice, keys: slice) -> Array:
         """Ones and, where queries and keys are the same tokens, abs(i − j): (1 or 2, b, T), as a view."""
@@ -183,19 +186,18 @@ class StripPass:
         return found
 
     def _new_views(self, count: int, start: int, stop: int) -> Views:
-        (rows, wide), t = self.space.block, start // self.width
-        rows = count if count % rows else rows
+        d, wide, t = self.q.shape[1], self.space.block, start // self.width
         blocks = -(-(stop - start) // wide)
-        d, size, across = self.q.shape[1], blocks * wide, (count // rows, rows, blocks, wide)
+        size = blocks * wide
         scores, weights = self.space.tiles[0, :count, :size], self.space.tiles[1 + t, :count, :size]
         return Views(
             scores=scores,
             weights=weights,
-            score_blocks=scores.reshape(across).transpose(2, 0, 1, 3),
-            weight_blocks=weights.reshape(across).transpose(2, 0, 1, 3),
-            columns=self.side.tiles[t, :d, :size].reshape(d, blocks, 1, wide).transpose(1, 2, 0, 3),
-            values=self.side.v[start : start + size].reshape(blocks, 1, wide, self.e),
-            outputs=first_of(self.space.outputs, (blocks, count // rows, rows, self.e)),
+            score_blocks=scores.reshape(count, blocks, wide).swapaxes(0, 1),
+            weight_blocks=weights.reshape(count, blocks, wide).swapaxes(0, 1),
+            columns=self.side.tiles[t, :d, :size].reshape(d, blocks, wide).swapaxes(0, 1),
+            values=self.side.v[start : start + size].reshape(blocks, wide, self.e),
+            outputs=first_of(self.space.outputs, (blocks, count, self.e)),
         )
 
     def _hide(self, rows: slice, queries: slice, keys: slice, view: Views) -> None:
