@@ -6,15 +6,14 @@ from typing import NamedTuple
 import numpy as np
 
 from attnlab.maths.lines import aligned
-from attnlab.maths.plan import STRIP
+from attnlab.maths.panels import length
+from attnlab.maths.plan import GROUP, IN_FLOAT64, STRIP
 from attnlab.maths.precision import Array
 from attnlab.maths.rows import bound_on_lengths, lengths
 from attnlab.maths.tiles import Moments
 
 #: Keys whose moments are taken at once.
 CHUNK = 1024
-#: Queries that are taken in float64 at once: their numbers stay in a processor's cache.
-AT_ONCE = 512
 #: Distances on either side of those that there are, for vectors that reach beyond the last key or query.
 PADDING = 64
 
@@ -137,9 +136,9 @@ def scores_moments(moments: KeyMoments, q: Array, scale: float) -> tuple[Array, 
         q: (B, d) queries.
     """
     mean, m2 = np.empty((2, len(q)))
-    room = np.empty((2, min(AT_ONCE, len(q)), q.shape[1]))
-    for start in range(0, len(q), AT_ONCE):
-        rows = slice(start, start + AT_ONCE)
+    room = np.empty((2, min(IN_FLOAT64, len(q)), q.shape[1]))
+    for start in range(0, len(q), IN_FLOAT64):
+        rows = slice(start, start + IN_FLOAT64)
         wide, product = room[:, : len(q[rows])]
         np.copyto(wide, q[rows])
         np.matmul(wide, moments.mean, out=mean[rows])
@@ -153,29 +152,43 @@ def scores_moments(moments: KeyMoments, q: Array, scale: float) -> tuple[Array, 
 def strip_moments(side: KeySide, q: Array, scale: float, start: int, rows: int) -> Moments:
     """The moments of scale·q·k over the keys before the strip of so many rows that each query is in, in causal order.
 
-    Strip by strip from the moments of the keys before the first, which have to be known: Σ(k − c)(k − c)ᵀ, of which
-    (Σ(k − c))(Σ(k − c))ᵀ / count is taken away, c being the mean of those keys.
+    Strip by strip from the moments of the keys before the first, which have to be known: Σ (q·(k − c))² is
+    qᵀ Σ(k − c)(k − c)ᵀ q, c being the mean of those keys, and (q·Σ(k − c))² / count is taken away.
 
     Args:
         q: (B, d) queries, the first of them at `start`.
     """
     height, d = q.shape
     strips, first, m = -(-height // rows), min(start, len(side.k)), len(side.k)
+    together = min(GROUP, strips)
+    # Σ(k − c)(k − c)ᵀ and Σ(k − c) of the keys before each strip of a group, and before the next group
+    scatters, sums = np.zeros((together + 1, d, d)), np.zeros((together + 1, d))
     if first:
-        centre, scatter = side.moments[first]
+        centre, scatters[0] = side.moments[first]
     else:
-        centre, scatter = side.k[:rows].mean(axis=0, dtype=np.float64), np.zeros((d, d))
-    keys, queries = np.zeros((strips - 1, rows, d)), np.zeros((strips, rows, d))
-    own = side.k[first : first + (strips - 1) * rows]
-    np.subtract(own, centre, out=keys.reshape(-1, d)[: len(own)])
-    queries.reshape(-1, d)[:height] = q
-    count = np.minimum(start + rows * np.arange(strips), m).astype(np.float64)
-    apart, scatters = np.zeros((strips, d)), np.zeros((strips, d, d))
-    np.cumsum(keys.sum(axis=1), axis=0, out=apart[1:])
-    np.cumsum(keys.mT @ keys, axis=0, out=scatters[1:])
-    apart /= np.maximum(count, 1)[:, None]
-    scatters += scatter - count[:, None, None] * apart[:, :, None] * apart[:, None, :]
-    mean = np.vecdot(queries, (apart + centre)[:, None]) * scale
-    m2 = np.maximum(np.vecdot(queries @ scatters, queries) * scale**2, 0)
-    entries = np.repeat(count, rows)[:height]
-    return Moments(entries, mean.reshape(-1)[:height], m2.reshape(-1)[:height])
+        centre = side.k[:rows].mean(axis=0, dtype=np.float64)
+    squares, apart = np.zeros((2, strips, rows))
+    room = np.zeros((2, together, rows, d))
+    for begin in range(0, strips, together):
+        group = slice(begin, min(begin + together, strips))
+        keys, queries = room[:, : length(group)]
+        _fill(keys, side.k[first + begin * rows : first + group.stop * rows] - centre)
+        _fill(queries, q[begin * rows : group.stop * rows])
+        np.matmul(keys.mT, keys, out=scatters[1 : length(group) + 1])
+        np.sum(keys, axis=1, out=sums[1 : length(group) + 1])
+        for s in range(length(group)):
+            scatters[s + 1] += scatters[s]
+            sums[s + 1] += sums[s]
+        np.vecdot(queries @ scatters[: length(group)], queries, out=squares[group])
+        np.vecdot(queries, sums[: length(group), None], out=apart[group])
+        scatters[0], sums[0] = scatters[length(group)], sums[length(group)]
+    entries = np.repeat(np.minimum(start + rows * np.arange(strips), m), rows)[:height].astype(np.float64)
+    squares, apart = squares.ravel()[:height], apart.ravel()[:height]
+    beside = apart / np.maximum(entries, 1)
+    return Moments(entries, (q @ centre + beside) * scale, np.maximum(squares - apart * beside, 0) * scale**2)
+
+
+def _fill(room: Array, rows: Array) -> None:
+    """Put rows into some strips; zeros follow them."""
+    flat = room.reshape(-1, rows.shape[1])
+    flat[: len(rows)], flat[len(rows) :] = rows, 0

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from attnlab.maths.attention import AttentionSteps, attention_steps
+from attnlab.maths.attention import attention_steps
 from attnlab.maths.finished import PanelResult
 from attnlab.maths.heads import Head
 from attnlab.maths.panels import length
@@ -17,15 +17,13 @@ def plain_panel(head: Head, queries: slice, scores: int, output: Array) -> Panel
     parts = []
     for start in starts:
         own = slice(start, min(start + height, queries.stop))
-        steps, rows = _rows(head, own)
-        output[own.start - queries.start : own.stop - queries.start] = steps.output[0]
-        parts.append((rows, steps.lse[0]))
+        parts.append(_rows(head, own, output[own.start - queries.start : own.stop - queries.start]))
     rows = RowSums(*joined_rows([rows for rows, _ in parts]))
     return PanelResult(rows, np.concatenate([lse for _, lse in parts]), slice(0, len(head.k)), rows.received)
 
 
-def _rows(head: Head, queries: slice) -> tuple[AttentionSteps, RowSums]:
-    """The steps of these rows, all at once, and their sums."""
+def _rows(head: Head, queries: slice, output: Array) -> tuple[RowSums, Array]:
+    """The sums and the lse of these rows, all at once; their output written."""
     m, keys = len(head.k), slice(0, len(head.k))
     bias = head.bias(queries, keys)
     hidden = head.hidden(queries, keys, bias)
@@ -41,4 +39,5 @@ def _rows(head: Head, queries: slice) -> tuple[AttentionSteps, RowSums]:
     )
     steps = attention_steps(alone)
     sums = row_sums(steps, alone.v, first=queries.start, square=m == head.inputs.shape[-2])
-    return steps, RowSums(*(field[0] for field in sums))
+    output[:] = steps.output[0]
+    return RowSums(*(field[0] for field in sums)), steps.lse[0]

@@ -17,6 +17,8 @@ STEP = 64
 STRIP, BLOCK, NARROW = 64, 160, 112
 #: Panels that are taken together where they are taken in strips.
 RUN = 3
+#: Queries, and strips, that are taken in float64 at once for the scores' moments: as many as stay in a core's cache.
+IN_FLOAT64, GROUP = 512, 8
 #: Sums of each row and tile of a strip, and weights that are read of each row.
 SUMS, READ = 5, 4
 #: Multiply-adds up to which OpenBLAS takes a product as it is, without copying the factors into an order of its own.
@@ -153,8 +155,9 @@ def strip_bytes(plan: Plan, inputs: AttentionInputs) -> int:
     keys, corner = tiles * plan.tile, plan.strip if inputs.causal else 0
     strip = plan.strip * (plan.tile + keys + plan.strip + plan.block + (plan.tile // plan.block + 1) * e) + keys
     numbers = strip + rows * (d + SUMS * tiles + READ + 3 * corner)
-    scatters = 3 * d * d * -(-rows // plan.strip) if corner else 0
-    found: int = numbers * itemsize + 8 * (keys + rows * (e + 3 * d + READ + 40) + scatters)
+    group = min(GROUP, -(-rows // plan.strip))
+    moments = d * (4 * group * plan.strip + (group + 1) * d if inputs.causal else 2 * min(IN_FLOAT64, rows))
+    found: int = numbers * itemsize + 8 * (keys + rows * (e + READ + 40) + moments)
     return found
 
 

@@ -235,9 +235,11 @@ class StripPass:
             m = len(self.head.k)
             return Moments(np.full(self.height, float(m)), *scores_moments(self.side.moments[m], q, scale))
         common = strip_moments(self.side, q, scale, self.queries.start, self.rows)
-        column, row = np.arange(self.rows), np.arange(self.height)[:, None] % self.rows
-        start = np.arange(*self.queries.indices(self.queries.stop))[:, None] - row
-        seen = ((column <= row) & (start + column < len(self.head.k))).astype(self.corners.dtype)
+        seen = np.tile(self.space.triangle[:, : self.rows], (-(-self.height // self.rows), 1))[: self.height]
+        if self.queries.stop > len(self.head.k):
+            i = np.arange(self.height)
+            first = (self.queries.start + i - i % self.rows)[:, None]
+            seen *= first + np.arange(self.rows) < len(self.head.k)
         found = tile_moments(self.corners, seen, np.empty_like(seen))
         return merged(common, found._replace(mean=found.mean / self.unit, m2=found.m2 / self.unit**2))
 
