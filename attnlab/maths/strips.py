@@ -128,8 +128,9 @@ class StripPass:
         for t, keys in enumerate(tiles):
             self._weigh(rows, queries, keys, sums[:, t])
         share = (1 / sums[1].sum(axis=0, dtype=np.float64)).astype(self.q.dtype)
-        received, seen = first_of(self.space.received, (len(tiles), self.width)), tiles[-1].stop
-        np.matmul(share, self.space.tiles[1 : 1 + len(tiles), :count], out=received)
+        seen, width = tiles[-1].stop, min(tiles[-1].stop, self.width)
+        received = first_of(self.space.received, (len(tiles), width))
+        np.matmul(share, self.space.tiles[1 : 1 + len(tiles), :count, :width], out=received)
         self.received[:seen] += received.ravel()[:seen]  # beyond lies what an earlier strip left
         self.space.tiles.ravel().take(self.places[rows], out=self.read[rows], mode="clip")
 
