@@ -39,32 +39,31 @@ TAKEN: dict[str, tuple[Arrays, dict[str, Any], int]] = {
 }
 
 
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[int, ...], int]]:
+    """Which heads' queries are taken in strips, and how many together, in small pieces."""
+    cut_small(monkeypatch)
+    found, take = [], jobs.strip_panel
+
+    def counted(head: Any, side: Any, queries: slice, *rest: Any) -> Any:
+        found.append((head.place, queries.stop - queries.start))
+        return take(head, side, queries, *rest)
+
+    monkeypatch.setattr(jobs, "strip_panel", counted)
+    return found
+
+
 @pytest.mark.parametrize("name", TAKEN)
-def test_those_are_taken_in_strips_whose_logits_need_no_shift(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    cut_small(monkeypatch)
+def test_those_are_taken_in_strips_whose_logits_need_no_shift(
+    name: str, taken: list[tuple[tuple[int, ...], int]]
+) -> None:
     arrays, settings, heads = TAKEN[name]
-    taken, take = [], jobs.strip_panel
-
-    def counted(head: Any, side: Any, queries: slice, *rest: Any) -> Any:
-        taken.append((head.place, queries))
-        return take(head, side, queries, *rest)
-
-    monkeypatch.setattr(jobs, "strip_panel", counted)
-    found = streamed(arrays, **settings)
+    assert_same(streamed(arrays, **settings), dense(arrays, **settings))
     assert len({place for place, _ in taken}) == heads
-    assert sum(queries.stop - queries.start for _, queries in taken) == heads * arrays[0].shape[-2]
-    assert_same(found, dense(arrays, **settings))
+    assert sum(height for _, height in taken) == heads * arrays[0].shape[-2]
 
 
-def test_all_but_the_last_heads_panels_are_taken_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    cut_small(monkeypatch)
-    taken, take = [], jobs.strip_panel
-
-    def counted(head: Any, side: Any, queries: slice, *rest: Any) -> Any:
-        taken.append((head.place, queries.stop - queries.start))
-        return take(head, side, queries, *rest)
-
-    monkeypatch.setattr(jobs, "strip_panel", counted)
+def test_all_but_the_last_heads_panels_are_taken_together(taken: list[tuple[tuple[int, ...], int]]) -> None:
     streamed(SQUARE, threads=1)
     assert {height for (place,), height in taken if place < 3} == {15, 1}
     assert {height for (place,), height in taken if place == 3} == {5, 1}
