@@ -132,3 +132,23 @@ def test_moments_before_each_strip(start: int, m: int, offset: float) -> None:
             assert found.mean[i] == pytest.approx(mean, rel=1e-12, abs=1e-12 * max(1, offset))
             spread = ((scores - scores.mean()) ** 2).sum()
             assert found.m2[i] == pytest.approx(spread, rel=1e-12 * max(1, offset), abs=1e-12 * max(1, offset))
+
+
+@pytest.mark.parametrize("gap", [20.0, 60.0])
+def test_a_saturated_row_in_causal_order_keeps_the_digits_of_the_others_share(
+    gap: float, taken: list[tuple[tuple[int, ...], int]]
+) -> None:
+    """Key 0 holds all but i·e^−gap of row i: those that come later are not among the others that are summed again.
+
+    Both are means over the rows that see more than one key.
+    """
+    q, k, v = np.ones((1, N, 1)), np.zeros((1, N, 1)), np.ones((1, N, 1))
+    k[0, 0] = gap
+    found = streamed((q, k, v), causal=True).statistics
+    i = np.arange(1, N)
+    others = i * np.exp(-gap)
+    p = others / (1 + others)
+    assert taken
+    trace, entropy = (1 - p) * p + p * (1 - p / i), np.log1p(others) + p * gap
+    assert found.jacobian_trace_mean[0] == pytest.approx(trace.mean(), rel=1e-12, abs=0)
+    assert found.entropy[0] == pytest.approx(entropy.mean(), rel=1e-12, abs=0)
