@@ -8,7 +8,7 @@ import pytest
 
 from attnlab.maths import jobs, plan
 from attnlab.maths.heads import heads_of
-from attnlab.maths.keyside import key_side, strip_moments
+from attnlab.maths.keyside import SPACED, key_side, spaced, strip_moments
 from attnlab.maths.strips import strip_panel, strips_for
 from tests.streaming_cases import Arrays, assert_same, cut_small, dense, draw, inputs_of, streamed
 
@@ -91,8 +91,10 @@ def test_where_vectors_are_too_wide_for_small_products_there_are_no_strips(d: in
 @pytest.mark.parametrize("settings", [{}, {"causal": True}], ids=["plain", "causal"])
 @pytest.mark.parametrize("n", [300, 5000])
 def test_what_strips_take_is_what_is_counted(n: int, settings: dict[str, Any]) -> None:
-    """Buffers, and what passes while the panels taken together are finished."""
-    inputs = inputs_of(draw(1, 1, n, n, d=16), settings)
+    """Buffers, and what passes while the panels taken together are finished: most where one key has all but a trace."""
+    q, k, v = (array.astype(np.float32) for array in draw(1, 1, n, n, d=16))
+    q[:], k[0, 0] = 1, 4.5
+    inputs = inputs_of((q, k / 8, v), settings | {"scale": 2.0})
     found = plan.plan_for(inputs)
     queries = slice(max(0, n - found.run * found.height), n)
     head = next(heads_of(inputs))
@@ -105,15 +107,16 @@ def test_what_strips_take_is_what_is_counted(n: int, settings: dict[str, Any]) -
         tracemalloc.stop()
     counted = plan.strip_bytes(found, inputs)
     assert most <= 1.02 * counted
-    assert counted < 1.3 * most
+    assert counted < 2 * most
 
 
-@pytest.mark.parametrize("max_bytes", [1 << 19, 1 << 20, 1 << 22, 1 << 24])
+@pytest.mark.parametrize("max_bytes", [1 << 20, 1 << 21, 1 << 22, 1 << 24])
 def test_narrower_strips_fit_into_less(max_bytes: int) -> None:
     inputs = inputs_of(draw(1, 1, 8192, 8192), {})
     found = plan.plan_for(inputs, max_bytes, threads=2)
     assert found.threads * plan.strip_bytes(found, inputs) <= max_bytes
-    assert 0 < found.strip <= plan.plan_for(inputs, threads=2).strip == plan.STRIP
+    assert 0 < found.strip <= min(found.run * found.height, plan.STRIP)
+    assert plan.plan_for(inputs, threads=2).strip == plan.STRIP
 
 
 @pytest.mark.parametrize(("start", "m"), [(0, 50), (20, 50), (20, 31), (20, 9)])
@@ -152,3 +155,36 @@ def test_a_saturated_row_in_causal_order_keeps_the_digits_of_the_others_share(
     trace, entropy = (1 - p) * p + p * (1 - p / i), np.log1p(others) + p * gap
     assert found.jacobian_trace_mean[0] == pytest.approx(trace.mean(), rel=1e-12, abs=0)
     assert found.entropy[0] == pytest.approx(entropy.mean(), rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("start", [0, 3, 40])
+def test_prefixes_whose_moments_are_kept_take_less_than_the_keys(start: int) -> None:
+    d, ends = 6, list(range(start, 4000, 5))
+    kept = spaced(ends, d)
+    assert set(kept) <= set(ends)
+    assert len(kept) * d * d * 8 <= 4000 * d * 4
+    assert all(any(0 <= end - prefix < 5 + SPACED * d for prefix in kept) for end in ends if end)
+
+
+def test_low_panels_in_causal_order_do_with_few_prefixes(taken: list[tuple[tuple[int, ...], int]]) -> None:
+    """Panels of five queries, and 24 keys from prefix to prefix: strips and tiles start between two of them."""
+    for arrays in (SQUARE, STEEP):
+        assert_same(streamed(arrays, causal=True), dense(arrays, causal=True))
+    assert taken
+
+
+@pytest.mark.parametrize("n", [61, 20])
+def test_one_query_that_is_not_finite_takes_its_own_panel_the_plain_way(
+    n: int, taken: list[tuple[tuple[int, ...], int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    q, k, v = draw(2, 1, n, n)
+    q[0, 7, 0] = np.nan
+    plain, way = [], jobs.plain_panel
+
+    def counted(head: Any, queries: slice, *rest: Any) -> Any:
+        plain.append((head.place, queries))
+        return way(head, queries, *rest)
+
+    monkeypatch.setattr(jobs, "plain_panel", counted)
+    assert_same(streamed((q, k, v)), dense((q, k, v)))
+    assert plain == [((0,), slice(5, 10))]

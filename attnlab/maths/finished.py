@@ -18,8 +18,6 @@ from attnlab.maths.tiles import PENALTIES, Exponentials, Moments
 #: Where the others' share of a row is smaller, they are summed again without the largest: the difference of the sums
 #: would have lost their digits.
 SHARES = {"float32": 1e-2, "float64": 1e-4}
-#: Rows summed again at a time.
-AT_ONCE = 32
 
 
 class PanelSums(NamedTuple):
@@ -154,20 +152,22 @@ def finished(found: Gathered, output: Array) -> PanelResult | None:
 def _summed_again(panel: PanelPass, totals: Totals, rows: Array) -> Totals:
     """The totals with Σ w, Σ w² and Σ w·(logit − largest) over the others summed from the weights of these rows."""
     others, square, slope = totals.others.copy(), totals.square.copy(), totals.slope.copy()
-    others[rows], square[rows], slope[rows] = sums_of_others(panel.tiles, totals.largest[rows], rows)
+    others[rows], square[rows], slope[rows] = sums_of_others(panel.tiles, totals.largest[rows], rows, panel.work.again)
     return totals._replace(others=others, square=square, slope=slope)
 
 
-def sums_of_others(tiles: Sequence[Weighed], largest: Array, rows: Array) -> Array:
+def sums_of_others(tiles: Sequence[Weighed], largest: Array, rows: Array, at_once: int) -> Array:
     """Σ w, Σ w² and Σ w·(logit − largest) over all keys but that of the largest logit: (3, rows).
 
     Args:
         largest: (rows,) their largest logits.
         rows: their places in the tiles.
+        at_once: how many weights are taken at a time.
     """
     sums = np.zeros((3, rows.size))
-    for start in range(0, rows.size, AT_ONCE):
-        some = slice(start, start + AT_ONCE)
+    height = max(1, at_once // max(length(tile.keys) for tile in tiles))
+    for start in range(0, rows.size, height):
+        some = slice(start, start + height)
         _add_others(tiles, largest[some], rows[some], sums[:, some])
     return sums
 

@@ -13,7 +13,7 @@ from attnlab.maths.finished import PanelResult, tile_panel
 from attnlab.maths.heads import Head, heads_of
 from attnlab.maths.inputs import AttentionInputs
 from attnlab.maths.kernels import Kernel, Way
-from attnlab.maths.keyside import KeySide, key_side
+from attnlab.maths.keyside import KeySide, key_side, spaced
 from attnlab.maths.panel_rows import Workspace
 from attnlab.maths.plain_rows import plain_panel
 from attnlab.maths.plan import Plan
@@ -53,7 +53,7 @@ class Job(NamedTuple):
         return slice(self.panels[0].start, self.panels[-1].stop)
 
 
-class Room:
+class Buffers:
     """One thread's buffers, for one way of taking panels at a time."""
 
     def __init__(self, plan: Plan, inputs: AttentionInputs) -> None:
@@ -112,7 +112,7 @@ def jobs_of(inputs: AttentionInputs, ways: Ways, pool: Executor, output: Array) 
 def _sides(head: Head, shared: Future[Sides] | None, panels: Sequence[slice], ways: Ways) -> Sides:
     """What the head's panels share; the keys' part of it from a head before, where that has the same keys."""
     if shared is None:
-        prefixes = sorted({head.keys_in_common(queries) for queries in panels} - {0})
+        prefixes = spaced([head.keys_in_common(queries) for queries in panels], len(head.q[0]))
         keys = key_side(head.k, head.v, ways.plan.tile, prefixes, whole=ways.whole)
     else:
         keys = shared.result().keys
@@ -149,9 +149,9 @@ def panels_in_order(
     Args:
         output: (…, h, n, e), written.
     """
-    rooms: SimpleQueue[Room] = SimpleQueue()
+    rooms: SimpleQueue[Buffers] = SimpleQueue()
     for _ in range(ways.plan.threads):
-        rooms.put(Room(ways.plan, inputs))
+        rooms.put(Buffers(ways.plan, inputs))
     ahead: deque[tuple[Job, Future[list[PanelResult]]]] = deque()
     for job in jobs_of(inputs, ways, pool, output):
         ahead.append((job, pool.submit(_work, job, rooms, ways.plan.plain)))
@@ -163,21 +163,25 @@ def panels_in_order(
         yield done, future.result()
 
 
-def _work(job: Job, rooms: "SimpleQueue[Room]", scores: int) -> list[PanelResult]:
+def _work(job: Job, rooms: "SimpleQueue[Buffers]", scores: int) -> list[PanelResult]:
     """What a thread does with a job's panels; the plain way holds so many scores at a time."""
     sides, room = job.sides.result(), rooms.get()
     way = sides.way
     try:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            together = way is not None and way.runs and len(job.panels) > 1
+            found = _taken(job, job.queries, way, room) if together else None
+            if found is not None:
+                return [found]
             return [
                 _taken(job, queries, way, room) or plain_panel(job.head, queries, scores, _rows_of(job, queries))
-                for queries in ([job.queries] if way is not None and way.runs else job.panels)
+                for queries in job.panels
             ]
     finally:
         rooms.put(room)
 
 
-def _taken(job: Job, queries: slice, way: Way | None, room: Room) -> PanelResult | None:
+def _taken(job: Job, queries: slice, way: Way | None, room: Buffers) -> PanelResult | None:
     """Some of a job's queries, taken the head's way; None where that will not do."""
     if way is None:
         return None

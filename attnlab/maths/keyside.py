@@ -14,6 +14,8 @@ from attnlab.maths.tiles import Moments
 
 #: Keys whose moments are taken at once.
 CHUNK = 1024
+#: Keys, for each of a key's d numbers, between two prefixes whose d² moments are kept.
+SPACED = 4
 #: Distances on either side of those that there are, for vectors that reach beyond the last key or query.
 PADDING = 64
 
@@ -23,8 +25,8 @@ class KeySide(NamedTuple):
 
     #: (m, d), in order
     k: Array
-    #: (tiles, d + 1, T): the keys as columns, tile by tile, a row of ones below them; zeros beyond m. None where panels
-    #: are taken whole
+    #: (tiles, d + 1, T): the keys as columns, tile by tile, a row of ones below them; zeros beyond m. No tiles where
+    #: panels are taken whole
     tiles: Array
     #: (m, e); zeros beyond them, as many as there are beyond the last tile's keys, where panels are not taken whole
     v: Array
@@ -34,13 +36,17 @@ class KeySide(NamedTuple):
     broken: Array | None
     #: max ‖k_j‖, or a little more
     largest_key: float
-    #: of the first p keys, by p: where some panel's queries see just those, or those and more. None where panels are
+    #: of the first p keys, by p: where some panel's queries see just those, or those and more. Empty where panels are
     #: taken whole
     moments: dict[int, "KeyMoments"]
     #: ones, as many as a tile has keys and a strip rows, and then the distances: what sums weights in one go
     line: Array
     #: (2 PADDING + 2m + 1,): abs(x) for x = −PADDING − m … m + PADDING; the line's end
     distances: Array
+
+    def known(self, count: int) -> int:
+        """The most of the first keys, at most so many, whose moments are kept; 0 = none's are."""
+        return max((prefix for prefix in self.moments if prefix <= count), default=0)
 
 
 class KeyMoments(NamedTuple):
@@ -106,6 +112,15 @@ def _padded(v: Array, tile: int) -> Array:
     return padded
 
 
+def spaced(prefixes: Sequence[int], d: int) -> list[int]:
+    """Those of the prefixes whose moments are kept, in order: so far apart that they take less than the keys do."""
+    kept: list[int] = []
+    for prefix in sorted(prefixes):
+        if prefix >= (kept[-1] + SPACED * d if kept else 1):
+            kept.append(prefix)
+    return kept
+
+
 def moments_of_prefixes(k: Array, prefixes: Sequence[int]) -> dict[int, KeyMoments]:
     """The moments of the first p keys, for each p in ascending order, each from the one before.
 
@@ -152,7 +167,7 @@ def scores_moments(moments: KeyMoments, q: Array, scale: float) -> tuple[Array, 
 def strip_moments(side: KeySide, q: Array, scale: float, start: int, rows: int) -> Moments:
     """The moments of scale·q·k over the keys before the strip of so many rows that each query is in, in causal order.
 
-    Strip by strip from the moments of the keys before the first, which have to be known: Σ (q·(k − c))² is
+    Strip by strip from the moments of the most of the keys before that are known: Σ (q·(k − c))² is
     qᵀ Σ(k − c)(k − c)ᵀ q, c being the mean of those keys, and (q·Σ(k − c))² / count is taken away.
 
     Args:
@@ -160,13 +175,18 @@ def strip_moments(side: KeySide, q: Array, scale: float, start: int, rows: int) 
     """
     height, d = q.shape
     strips, first, m = -(-height // rows), min(start, len(side.k)), len(side.k)
+    known = side.known(first)
     together = min(GROUP, strips)
     # Σ(k − c)(k − c)ᵀ and Σ(k − c) of the keys before each strip of a group, and before the next group
     scatters, sums = np.zeros((together + 1, d, d)), np.zeros((together + 1, d))
-    if first:
-        centre, scatters[0] = side.moments[first]
+    if known:
+        centre, scatters[0] = side.moments[known]
     else:
-        centre = side.k[:rows].mean(axis=0, dtype=np.float64)
+        centre = side.k[: max(first, rows)].mean(axis=0, dtype=np.float64)
+    if known < first:
+        between = side.k[known:first] - centre
+        scatters[0] += between.T @ between
+        sums[0] = between.sum(axis=0)
     squares, apart = np.zeros((2, strips, rows))
     room = np.zeros((2, together, rows, d))
     for begin in range(0, strips, together):

@@ -26,7 +26,7 @@ class Workspace:
     """Buffers of one thread: a tile of scores and one to spare, a panel of weights."""
 
     def __init__(self, plan: Plan, inputs: AttentionInputs) -> None:
-        dtype = inputs.q.dtype
+        dtype, self.again = inputs.q.dtype, plan.again
         self.scores = np.empty(plan.height * plan.tile, dtype)
         self.scratch = np.empty(plan.height * plan.tile, dtype)
         self.shown = np.empty(plan.height * plan.tile if inputs.hides else 0, dtype)
@@ -46,7 +46,7 @@ class Weighed(NamedTuple):
 
 
 class PanelPass:
-    """A panel's way through the keys; what it gathers is read by `finished`."""
+    """A panel's way through the keys; what it gathers is read by `gathered`."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class PanelPass:
         self.height = height = length(queries)
         inputs = head.inputs
         #: how many leading keys' scores have their moments from the keys' own
-        self.common = head.keys_in_common(queries)
+        self.common = side.known(head.keys_in_common(queries))
         self.square = inputs.shape[-1] == inputs.shape[-2]
         self.reach = head.keys_in_reach(queries)
         self.tiles: list[Weighed] = []

@@ -1,6 +1,7 @@
 """How a streamed attention is cut up: how many queries make a panel, how many keys a tile, how many threads work."""
 
 import math
+from itertools import product
 from typing import NamedTuple
 
 from attnlab.maths.inputs import AttentionInputs
@@ -23,7 +24,7 @@ IN_FLOAT64, GROUP = 512, 8
 SUMS, READ = 5, 4
 #: Multiply-adds up to which OpenBLAS takes a product as it is, without copying the factors into an order of its own.
 SMALL = 1_000_000
-#: Keys of a block are whole numbers of these.
+#: Keys of a block, the most of them too, are whole numbers of these.
 VECTOR = 16
 #: Heights of panels of about one size are whole numbers of these: a vector's numbers, and a stripe's lanes. Those that
 #: may be taken in strips are whole numbers of strips.
@@ -52,6 +53,11 @@ class Plan(NamedTuple):
     strip: int = 0
     block: int = 1
     run: int = 1
+
+    @property
+    def again(self) -> int:
+        """Weights that a thread may sum again at once, where a row's largest had cost the others their digits."""
+        return max(1, self.plain // 2)
 
     def panels(self, n: int, *, whole: bool = False) -> list[slice]:
         """The panels of n queries, in order: as few as can be, and about equal, so that no thread is left with more.
@@ -113,8 +119,8 @@ def _block(inputs: AttentionInputs) -> int:
     """The most keys of a block where panels may be taken in strips, else 0.
 
     They may where nothing but causal order hides keys, and the scores are the logits. Not where vectors are so wide
-    that only products with few keys are small: a panel's large ones are faster then. Nor for a single key: a row that
-    sees one key gives it exactly 1 only where its logit is the shift.
+    that only products with few keys are small: a panel's large ones are faster then. Nor for a single key, to which all
+    rows are to give exactly 1: they do where its logit is the shift.
     """
     plain = inputs.mask is None and inputs.bias is None and inputs.softcap is None and inputs.window is None
     width = max(1, inputs.q.shape[-1], inputs.v.shape[-1])
@@ -124,10 +130,9 @@ def _block(inputs: AttentionInputs) -> int:
 
 def _with_strips(plan: Plan, inputs: AttentionInputs, budget: int) -> Plan:
     """The plan with the widest strips, then the most panels together, that fit into so many bytes."""
-    widest = min(STRIP, max(1, inputs.shape[-2]))
-    for strip, run in ((widest, RUN), (widest, 1), *((strip, 1) for strip in range(widest - 1, 0, -1))):
+    for strip, run in product(range(STRIP, 0, -1), (RUN, 1)):
         found = plan._replace(strip=strip, run=run)
-        if strip_bytes(found, inputs) <= budget:
+        if strip <= min(run * plan.height, max(1, inputs.shape[-2])) and strip_bytes(found, inputs) <= budget:
             return found
     return plan
 
@@ -148,8 +153,12 @@ def stripe_bytes(count: int, inputs: AttentionInputs) -> int:
     )
 
 
-def strip_bytes(plan: Plan, inputs: AttentionInputs) -> int:
-    """One thread's buffers where panels are taken in strips, and what it needs to finish those taken together."""
+def strip_bytes(plan: Plan, inputs: AttentionInputs, *, steep: bool = True) -> int:
+    """One thread's buffers where panels are taken in strips, and what it needs to finish those taken together.
+
+    Args:
+        steep: one key may have all but a trace of a row.
+    """
     n, d, e, itemsize = inputs.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1], int(inputs.q.dtype.itemsize)
     rows, tiles = min(n, plan.run * plan.height), -(-plan.reach // plan.tile)
     keys, corner = tiles * plan.tile, plan.strip if inputs.causal else 0
@@ -157,7 +166,8 @@ def strip_bytes(plan: Plan, inputs: AttentionInputs) -> int:
     numbers = strip + rows * (d + SUMS * tiles + READ + 3 * corner)
     group = min(GROUP, -(-rows // plan.strip))
     moments = d * (4 * group * plan.strip + (group + 1) * d if inputs.causal else 2 * min(IN_FLOAT64, rows))
-    found: int = numbers * itemsize + 8 * (keys + rows * (e + READ + 40) + moments)
+    again = 3 * min(plan.again, plan.strip * plan.tile) if steep else 0
+    found: int = numbers * itemsize + 8 * (4 * keys + rows * (e + READ + 40) + moments + again)
     return found
 
 
@@ -165,9 +175,9 @@ def thread_bytes(plan: Plan, inputs: AttentionInputs, *, steep: bool = True) -> 
     """One thread's buffers, however panels are taken.
 
     Args:
-        steep: logits may be so far apart that strips will not do.
+        steep: logits may be far apart: strips may not do, and a row's largest weight may dwarf the others.
     """
-    strips = strip_bytes(plan, inputs) if plan.strip else 0
+    strips = strip_bytes(plan, inputs, steep=steep) if plan.strip else 0
     tiles = tile_bytes(plan, inputs) if steep or not strips else 0
     return max(tiles, strips, stripe_bytes(plan.stripes, inputs) if plan.stripes else 0)
 

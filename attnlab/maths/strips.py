@@ -47,6 +47,8 @@ class Strips(NamedTuple):
     places: Array
     #: scores of a strip's queries with its own keys, where causal order hides some
     corners: Array
+    #: weights that are summed again at once
+    again: int
 
 
 def strips_for(plan: Plan, inputs: AttentionInputs) -> Strips:
@@ -69,6 +71,7 @@ def strips_for(plan: Plan, inputs: AttentionInputs) -> Strips:
         read=aligned(height * READ, dtype),
         places=aligned(height * READ, whole),
         corners=aligned(height * plan.strip if inputs.causal else 0, dtype),
+        again=plan.again,
     )
 
 
@@ -128,10 +131,13 @@ class StripPass:
         for t, keys in enumerate(tiles):
             self._weigh(rows, queries, keys, sums[:, t])
         share = (1 / sums[1].sum(axis=0, dtype=np.float64)).astype(self.q.dtype)
-        seen, width = tiles[-1].stop, min(tiles[-1].stop, self.width)
-        received = first_of(self.space.received, (len(tiles), width))
-        np.matmul(share, self.space.tiles[1 : 1 + len(tiles), :count, :width], out=received)
-        self.received[:seen] += received.ravel()[:seen]  # beyond lies what an earlier strip left
+        *whole, last = tiles  # beyond the last tile's keys lies what an earlier strip left
+        received = self.space.received
+        if whole:
+            parts = first_of(received, (len(whole), self.width))
+            np.matmul(share, self.space.tiles[1 : len(tiles), :count], out=parts)
+        np.matmul(share, self.space.tiles[len(tiles), :count, : length(last)], out=received[last])
+        self.received[: last.stop] += received[: last.stop]
         self.space.tiles.ravel().take(self.places[rows], out=self.read[rows], mode="clip")
 
     def _places(self) -> Array:
@@ -268,7 +274,7 @@ class StripPass:
             if self.causal:
                 e *= np.arange(keys.start, keys.stop) <= self.queries.start + rows[:, None]
             weighed.append(Weighed(keys, e, np.zeros(len(rows))))
-        found = sums_of_others(weighed, totals.largest[rows], np.arange(len(rows)))
+        found = sums_of_others(weighed, totals.largest[rows], np.arange(len(rows)), self.space.again)
         totals.others[rows], totals.square[rows], totals.slope[rows] = found
 
 
