@@ -172,3 +172,19 @@ def test_the_output_is_that_of_torch(causal: bool, compiled: bool) -> None:
     assert np.abs(ours - theirs).max() <= 1e-6
     another = streamed((q, k, v), causal=causal, compiled=compiled, scale=0.125 * (1 + 1e-4)).output
     assert np.abs(another - theirs).max() > 1e-6
+
+
+@pytest.mark.parametrize("m", [1000, 4160])
+@pytest.mark.parametrize("compiled", BOTH_KINDS)
+def test_keys_with_one_logit_are_off_by_a_hundred_times_that_at_most(m: int, compiled: bool) -> None:
+    """Thousands of equal weights beside one that is about as large as all of them: roundings go one way."""
+    rng = np.random.default_rng(m)
+    for _ in range(5):
+        k = np.full((1, m, 1), rng.uniform(-3, 3))
+        k[0, m // 3] += np.log(m) + rng.uniform(-1, 4)
+        arrays = (np.ones((1, 4, 1), np.float32), k.astype(np.float32), np.ones((1, m, 1), np.float32))
+        found = streamed(arrays, compiled=compiled).statistics
+        exact = dense(as_float64(arrays)).statistics
+        for name in ("entropy", "perplexity", "effective_keys", "jacobian_trace_mean", "jacobian_trace_median"):
+            value, wanted = float(getattr(found, name)[0]), float(getattr(exact, name)[0])
+            assert abs(value - wanted) <= 25 * EPS * (1 + np.abs(k).max()) * max(1, abs(wanted)), name
