@@ -33,7 +33,7 @@ def cut_small(monkeypatch: pytest.MonkeyPatch, height: int = HEIGHT, tile: int =
     monkeypatch.setattr(plan, "TILE", tile)
     monkeypatch.setattr(plan, "STEP", 1)
     monkeypatch.setattr(plan, "STRIP", strip)
-    monkeypatch.setattr(plan, "BLOCK", 3)
+    monkeypatch.setattr(plan, "BLOCK", 4)
     monkeypatch.setattr(plan, "VECTOR", 1)
     monkeypatch.setattr(plan, "FEW", 0)
     monkeypatch.setattr(skew, "SIDE", BLOCK)

@@ -72,16 +72,7 @@ def float32_logits(case: Case) -> Array:
 
 def plain(case: Case) -> Array:
     """The textbook's float32 softmax, its largest score subtracted."""
-    return softmax_of(float32_logits(case))
-
-
-def errors_of_the_plain_formula(case: Case, log_p: Array) -> list[float]:
-    """Keys as they are, and as columns: a product adds up in another order then, and is up to four times as far off."""
-    columns = case._replace(k=np.asfortranarray(case.k))
-    return [worst_log_error(plain(own), log_p) for own in (case, columns)]
-
-
-def softmax_of(logits: Array) -> Array:
+    logits = float32_logits(case)
     e = np.exp(logits - logits.max(axis=1, keepdims=True))
     weights: Array = e / e.sum(axis=1, keepdims=True)
     return weights
@@ -114,7 +105,7 @@ def complaints(case: Case, softmax: Callable[[Case], Array]) -> list[str]:
     found = []
     if not worst <= case.bound:
         found.append(f"ln p is off by {worst:.3g}; bound {case.bound:.3g}")
-    allowed = max(2 * max(errors_of_the_plain_formula(case, log_p)), 4 * EPS)
+    allowed = max(2 * worst_log_error(plain(case), log_p), 4 * EPS)
     if not worst <= allowed:
         found.append(f"ln p is off by {worst:.3g}; {allowed:.3g} allowed beside the plain formula")
     off = float(np.abs(p.astype(np.float64).sum(axis=1) - 1).max())
