@@ -131,7 +131,7 @@ def needed_bytes(config: ComplexityConfig, variants: Sequence[Variant]) -> int:
     if kernels & {"streaming", "compiled"}:
         one = shape_only(block_spec(s), s.n, np.dtype(np.float32))
         plan = plan_for(one, threads=s.threads)
-        working = plan.threads * thread_bytes(plan, one, steep=False)
+        working = plan.threads * thread_bytes(plan, one, steep=False, compiled="compiled" in kernels)
         taken.append(streaming_bytes(s.n, s.n, heads=s.heads, d=s.d, e=s.d, working=working) + beside)
     return inputs + max(taken)
 

@@ -1,5 +1,6 @@
 """From a configuration to a stack of blocks, and to what it is run on."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from attnlab.files.embeddings import Embeddings, read_embeddings, read_tensors
 from attnlab.files.kernels import DENSE, Kernel, KernelWish, Need, choose_kernel
 from attnlab.files.opening import listed, quoted, sha256, shown
 from attnlab.maths.architecture import BlockSpec, Initialisation, Rotary
+from attnlab.maths.kernels import pays
 from attnlab.maths.plan import WORKING, plan_for, thread_bytes
 from attnlab.maths.precision import Array, rounded
 from attnlab.maths.shapes import shape_only
@@ -192,18 +194,26 @@ def run_bytes(config: Config, n: int) -> int:
     return block_run_bytes([block_size(spec, config.dtype) for spec in config.blocks], n)
 
 
-def streamed_bytes(config: Config, n: int, max_bytes: int = LEAST_WORKING) -> int:
-    """What a run of n tokens takes at its largest without its matrices, at most so much of it to work with."""
-    working = max(working_bytes(spec, n, config.dtype, max_bytes) for spec in set(config.blocks))
+def streamed_bytes(config: Config, n: int, max_bytes: int = LEAST_WORKING, *, steep: bool = True) -> int:
+    """What a run of n tokens takes at its largest without its matrices, at most so much of it to work with.
+
+    Args:
+        steep: logits may be far apart, which takes more; only the numbers themselves tell.
+    """
+    working = max(working_bytes(spec, n, config.dtype, max_bytes, steep=steep) for spec in set(config.blocks))
     return streamed_run_bytes(block_size(config.block, config.dtype), n, layers=config.layers, working=working)
 
 
-def working_bytes(spec: BlockSpec, n: int, dtype: str, max_bytes: int) -> int:
-    """What a block's streamed attention takes beyond its inputs and results, at most about max_bytes."""
+def working_bytes(spec: BlockSpec, n: int, dtype: str, max_bytes: int, *, steep: bool) -> int:
+    """What a block's streamed attention takes beyond its inputs and results, at most about max_bytes.
+
+    Args:
+        steep: logits may be far apart.
+    """
     inputs = shape_only(spec, n, float_dtype(dtype))
     plan = plan_for(inputs, max_bytes)
     biases = plan.height * plan.tile * 2 * inputs.q.dtype.itemsize * (spec.position == "alibi")
-    return plan.threads * (thread_bytes(plan, inputs) + biases)
+    return plan.threads * (thread_bytes(plan, inputs, steep=steep, compiled=pays(math.prod(inputs.shape))) + biases)
 
 
 def block_size(block: BlockSpec, dtype: str) -> BlockSize:

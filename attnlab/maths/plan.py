@@ -129,8 +129,12 @@ def _block(inputs: AttentionInputs) -> int:
 
 
 def _with_strips(plan: Plan, inputs: AttentionInputs, budget: int) -> Plan:
-    """The plan with the widest strips, then the most panels together, that fit into so many bytes."""
-    for strip, run in product(range(STRIP, 0, -1), (RUN, 1)):
+    """The plan with the widest strips, then the most panels together, that fit into so many bytes.
+
+    The last head's panels are not taken together, nor are an only head's.
+    """
+    runs = (RUN, 1) if math.prod(inputs.shape[:-2]) > 1 else (1,)
+    for strip, run in product(range(STRIP, 0, -1), runs):
         found = plan._replace(strip=strip, run=run)
         if strip <= min(run * plan.height, max(1, inputs.shape[-2])) and strip_bytes(found, inputs) <= budget:
             return found
@@ -171,15 +175,16 @@ def strip_bytes(plan: Plan, inputs: AttentionInputs, *, steep: bool = True) -> i
     return found
 
 
-def thread_bytes(plan: Plan, inputs: AttentionInputs, *, steep: bool = True) -> int:
+def thread_bytes(plan: Plan, inputs: AttentionInputs, *, steep: bool, compiled: bool) -> int:
     """One thread's buffers, however panels are taken.
 
     Args:
+        compiled: they may be taken whole.
         steep: logits may be far apart: strips may not do, and a row's largest weight may dwarf the others.
     """
     strips = strip_bytes(plan, inputs, steep=steep) if plan.strip else 0
     tiles = tile_bytes(plan, inputs) if steep or not strips else 0
-    return max(tiles, strips, stripe_bytes(plan.stripes, inputs) if plan.stripes else 0)
+    return max(tiles, strips, stripe_bytes(plan.stripes, inputs) if compiled and plan.stripes else 0)
 
 
 def tile_bytes(plan: Plan, inputs: AttentionInputs) -> int:
