@@ -5,7 +5,7 @@ from collections import abc
 from numbers import Integral
 
 from attnlab.errors import ConfigError
-from attnlab.files.yaml_nodes import MAX_DEPTH, Mapping, Node, Scalar, Sequence, refuse
+from attnlab.files.yaml_nodes import MAX_DEPTH, TOO_DEEP, Mapping, Node, Scalar, Sequence, refuse
 
 
 def from_python(data: abc.Mapping[str, object], source: str, depth: int = 1) -> Mapping:
@@ -26,7 +26,7 @@ def _node(value: object, source: str, depth: int) -> Node:
     if not isinstance(value, abc.Mapping | list | tuple):
         return _scalar(value, source)
     if depth == MAX_DEPTH:
-        refuse(source, None, f"nested more than {MAX_DEPTH} deep; expected two or three levels")
+        refuse(source, None, TOO_DEEP)
     if isinstance(value, abc.Mapping):
         return from_python(value, source, depth + 1)
     return Sequence(tuple(_node(item, source, depth + 1) for item in value))

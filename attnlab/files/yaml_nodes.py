@@ -6,6 +6,7 @@ number, 012 is 12, yes and 1:30 are text), and nothing in a file can make an obj
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
@@ -16,6 +17,7 @@ from attnlab.files.opening import StrPath, open_regular, shown
 
 MAX_BYTES = 2**18
 MAX_DEPTH = 32
+TOO_DEEP = f"nested more than {MAX_DEPTH} deep; expected two or three levels"
 
 # libyaml where PyYAML was built with it: several times faster.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -185,11 +187,23 @@ def _events(text: str, source: str) -> Iterator[Any]:
             place = _place(event.end_mark)
             yield event
     except yaml.MarkedYAMLError as error:
-        place = _place(error.problem_mark) if error.problem_mark else place
+        if error.problem_mark:
+            place = _place(error.problem_mark)
+            _refuse_depth(text[: error.problem_mark.index], source)
         problem = ", ".join(filter(None, (error.context, error.problem)))
         refuse(source, place, f"not valid YAML: {shown(problem[:200])}")
     except (ValueError, OverflowError) as error:  # PyYAML lets these through: "\UFFFFFFFF"
         refuse(source, place, f"not valid YAML: {shown(str(error)[:200])}")
+
+
+def _refuse_depth(text: str, source: str) -> None:
+    """Refuse nesting in the text before a mistake: parsers look far ahead, and some have a limit of their own."""
+    depth = 0
+    with suppress(yaml.YAMLError):  # the text ends in the middle
+        for event in yaml.parse(text, Loader=_LOADER):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                refuse(source, _place(event.start_mark), TOO_DEEP)
 
 
 def _place(mark: Any) -> Place:
@@ -245,7 +259,7 @@ def _refuse_event(event: Any, stack: list[_Open], source: str) -> None:
         if stack[-1].expects_key():
             refuse(source, place, "a list or mapping as a key; expected a name")
         if len(stack) > MAX_DEPTH:
-            refuse(source, place, f"nested more than {MAX_DEPTH} deep; expected two or three levels")
+            refuse(source, place, TOO_DEEP)
 
 
 class _Dumper(yaml.SafeDumper):
