@@ -70,9 +70,9 @@ def test_bad_csv(tmp_path: Path, case: str) -> None:
 
 def test_a_file_that_may_not_fit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(b"1,2\n")
-    assert read_csv(tmp_path / "x.csv", max_bytes=32).shape == (1, 2)
-    with pytest.raises(MemoryRefused, match="32 bytes to read; expected at most 31, set by --max-memory") as caught:
-        read_csv(tmp_path / "x.csv", max_bytes=31)
+    assert read_csv(tmp_path / "x.csv", max_bytes=96).shape == (1, 2)
+    with pytest.raises(MemoryRefused, match="96 bytes to read; expected at most 95, set by --max-memory") as caught:
+        read_csv(tmp_path / "x.csv", max_bytes=95)
     assert caught.value.exit_code == 4
 
 

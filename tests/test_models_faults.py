@@ -96,6 +96,7 @@ class TestNothingOutsideTheFolderIsOpened:
     def refused(self, llama: Path, outside: Path) -> None:
         said, opened = watched(llama)
         assert "leads out of the folder; expected a file in" in said
+        assert ": copy it there, or give the folder that it lies in" in said
         assert llama / "config.json" in opened  # the hook sees what is opened
         assert outside not in opened
 

@@ -35,7 +35,7 @@ def test_tensors_are_read_as_the_library_wrote_them(tmp_path: Path, dtype: type)
     written = {"w": w, "b": np.empty((0, 7), dtype), "s": np.array(3.5, dtype)}
     (tmp_path / "x.safetensors").write_bytes(safetensors.numpy.save(written, metadata={"format": "np"}))
     read = read_safetensors(tmp_path / "x.safetensors", max_bytes=ROOM)
-    assert sorted(safetensors_names(tmp_path / "x.safetensors")) == sorted(read) == sorted(written)
+    assert sorted(safetensors_names(tmp_path / "x.safetensors", max_bytes=ROOM)) == sorted(read) == sorted(written)
     for name, tensor in written.items():
         np.testing.assert_array_equal(read[name], tensor, strict=True)
 
@@ -43,15 +43,19 @@ def test_tensors_are_read_as_the_library_wrote_them(tmp_path: Path, dtype: type)
 def test_only_what_is_asked_is_read(tmp_path: Path) -> None:
     header = {"fp8": entry(0, 4, dtype="F8_E4M3", shape=[4]), "w": entry(4, 12)}
     (tmp_path / "x.safetensors").write_bytes(stored(header, bytes(12)))
-    assert list(read_safetensors(tmp_path / "x.safetensors", max_bytes=8, names=["w"])) == ["w"]
+    assert list(read_safetensors(tmp_path / "x.safetensors", max_bytes=ROOM, names=["w"])) == ["w"]
     with pytest.raises(InputError, match="no array 'v'; expected it among 'fp8', 'w'"):
-        read_safetensors(tmp_path / "x.safetensors", max_bytes=8, names=["v"])
+        read_safetensors(tmp_path / "x.safetensors", max_bytes=ROOM, names=["v"])
 
 
 def test_tensors_beyond_the_memory_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.safetensors").write_bytes(stored({"w": entry(0, 8)}, bytes(8)))
-    with pytest.raises(MemoryRefused, match="8 bytes to read; expected at most 7, set by --max-memory") as caught:
-        read_safetensors(tmp_path / "x.safetensors", max_bytes=7)
+    """Only what is read counts: the values of those that are asked for, and the header."""
+    size = 16 * 2**10
+    header = {"v": entry(0, size, shape=[size // 4]), "w": entry(size, 2 * size, shape=[size // 4])}
+    (tmp_path / "x.safetensors").write_bytes(stored(header, bytes(2 * size)))
+    assert list(read_safetensors(tmp_path / "x.safetensors", max_bytes=size, names=["w"])) == ["w"]
+    with pytest.raises(MemoryRefused, match="32,768 bytes to read; expected at most 32,767, set by") as caught:
+        read_safetensors(tmp_path / "x.safetensors", max_bytes=2 * size - 1)
     assert caught.value.exit_code == 4
 
 
@@ -68,15 +72,16 @@ BAD_SAFETENSORS = {
     "late start": (stored({"w": entry(4, 8)}, bytes(8)), "tensors leave a gap"),
     "twice": (
         stored(b'{"w":%b,"w":%b}' % (ENTRY, ENTRY), bytes(4)),
-        "a header that is not JSON ('w' stands there twice)",
+        "header: not JSON ('w' stands there twice)",
     ),
-    "not json": (stored(b"{w"), "a header that is not JSON (Expecting property name"),
-    "not utf-8": (stored(b'{"\xff": 1}'), "a header that is not JSON ('utf-8' codec"),
-    "nested": (stored(b"[" * 100_000), "a header that is not JSON"),
-    "list": (stored([1]), "a header that lists no tensors"),
+    "not json": (stored(b"{w"), "header: not JSON (Expecting property name"),
+    "not utf-8": (stored(b'{"\xff": 1}'), "header: byte 2 is not UTF-8; expected UTF-8"),
+    "nested": (stored(b"[" * 100_000), "header: not JSON"),
+    "list": (stored([1]), "header: list; expected a JSON object"),
     "no entry": (stored({"w\n": [1]}), r"tensor 'w\n': an entry of '[1]'; expected a dtype, a shape and data_offsets"),
     "no offsets": (stored({"w": {"dtype": "F32", "shape": [1]}}), "expected a dtype, a shape and data_offsets"),
     "backwards": (stored({"w": entry(4, 0)}), "expected a dtype, a shape and data_offsets"),
+    "truth": (stored({"w": entry(False, 4)}, bytes(4)), "expected a dtype, a shape and data_offsets"),
     "fraction": (stored({"w": entry(0, 4, shape=[1.5])}, bytes(4)), "expected a dtype, a shape and data_offsets"),
     "shape": (stored({"w": entry(0, 4, shape=[2])}, bytes(4)), "tensor 'w': 4 bytes; expected 8 for F32 of shape (2,)"),
     "immense": (stored({"w": entry(0, 4, shape=[2**40])}, bytes(4)), "4 bytes; expected 4,398,046,511,104"),
@@ -109,7 +114,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
     for length in range(len(WHOLE)):
         (tmp_path / "x.safetensors").write_bytes(WHOLE[:length])
         with pytest.raises(InputError):
-            read_safetensors(tmp_path / "x.safetensors", max_bytes=1)
+            read_safetensors(tmp_path / "x.safetensors", max_bytes=ROOM)
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

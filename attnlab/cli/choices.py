@@ -10,13 +10,13 @@ from attnlab.files.embeddings import read_embeddings
 from attnlab.files.presets import DEFAULT, preset_names, preset_path, preset_summary
 
 
-def config_or_checkpoint(source: str) -> Config:
+def config_or_checkpoint(source: str, budget: int) -> Config:
     """The configuration of that name or in that file; of a checkpoint's folder, the blocks that it describes."""
     if not is_checkpoint(source):
         return load_config(source)
     from attnlab.models.checkpoint import config_of  # here: most command lines name none
 
-    return config_of(source)
+    return config_of(source, max_bytes=budget)
 
 
 def is_checkpoint(source: str | None) -> bool:

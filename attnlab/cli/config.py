@@ -60,7 +60,7 @@ def show(config: Source, json: options.JsonOnly = False, debug: options.Debug = 
     from attnlab.cli.choices import config_or_checkpoint, is_checkpoint
     from attnlab.files.config import config_document, config_yaml
 
-    loaded = config_or_checkpoint(config)
+    loaded = config_or_checkpoint(config, options.memory_budget(None))
     if json:
         print_document(begin_document("config-show", None, config_document(loaded)))
         return
@@ -105,7 +105,7 @@ def check_checkpoint(folder: str, *, json: bool) -> None:
     from attnlab.files.opening import shown
     from attnlab.models.checkpoint import load_checkpoint
 
-    model = load_checkpoint(folder)
+    model = load_checkpoint(folder, max_bytes=options.memory_budget(None))
     if json:
         beginning = begin_document("config-check", None, config_document(model.config))
         print_document({**beginning, "family": model.family, "parameters": model.parameters})

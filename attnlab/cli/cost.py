@@ -56,10 +56,9 @@ def cost(
         options.check_seed(seed)
         if against not in (None, "measured"):
             raise UsageError(f"--against {against!r}; expected measured")
-        chosen = config_or_checkpoint(PAPER if config is None else config)
-        answer(
-            chosen, settings_of(chosen, n, convention, causal, against, seed, options.memory_budget(max_memory)), wishes
-        )
+        budget = options.memory_budget(max_memory)
+        chosen = config_or_checkpoint(PAPER if config is None else config, budget)
+        answer(chosen, settings_of(chosen, n, convention, causal, against, seed, budget), wishes)
     except AttnlabError as error:
         raise about("cost", error) from error
 

@@ -75,7 +75,7 @@ def bench_of(
     if source is not None and has_weights(source):
         options.refuse_beside(f"the checkpoint {source}, which has its own weights", {"--seed": seed})
         return checkpoint_bench(source, settings, budget)
-    config = config_or_checkpoint(DEFAULT if source is None else source)
+    config = config_or_checkpoint(DEFAULT if source is None else source, budget)
     config = config if seed is None else with_seed(config, seed)
     check_place(settings, config)
     return first_layers(config, settings, max_bytes=budget), begin_document(
@@ -93,7 +93,7 @@ def checkpoint_bench(folder: str, settings: "DiagramConfig", budget: int) -> "tu
     from attnlab.experiments.diagram import check_place
     from attnlab.models.checkpoint import load_checkpoint
 
-    model = load_checkpoint(folder, keep=False)
+    model = load_checkpoint(folder, keep=False, max_bytes=budget)
     check_place(settings, model.config)
     text, whole = texts.given_tokens(model, texts.Given(truncate=True), budget, sentence=True)
     return model.bench(text, max_bytes=budget), begin_document("diagram", None, model.document(text, whole))

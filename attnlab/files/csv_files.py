@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from attnlab.errors import InputError
 from attnlab.files.opening import StrPath, open_regular, quoted, require_memory, shown
 
+#: Bytes in memory for one of the file, at the worst: a single row of one-digit numbers.
+_GROWTH = 24
 _FINITE = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _NON_FINITE = re.compile(r"[+-]?(inf|infinity|nan)", re.IGNORECASE)
 #: What a cell that is no number may show, the most telling first, and what to say to it.
@@ -35,11 +37,11 @@ def read_csv(path: StrPath, *, max_bytes: int) -> NDArray[np.float64]:
     Raises:
         InputError: the file is missing or empty, a cell is no number or too large for one, or a row has more or fewer
             cells than the first. The text names the first such cell, rows and columns counted from 1.
-        MemoryRefused: reading it may take more than `max_bytes` (8 for each byte of the file).
+        MemoryRefused: reading it may take more than `max_bytes`.
     """
     where = shown(path)
     with open_regular(path) as file:
-        require_memory(8 * os.fstat(file.fileno()).st_size, max_bytes, where)
+        require_memory(_GROWTH * os.fstat(file.fileno()).st_size, max_bytes, where)
         # Bytes that are not UTF-8 become surrogates, which no number holds: the complaint can then name their cell.
         text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape")
         values, fault = _parse(_rows(text))

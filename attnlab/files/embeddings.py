@@ -1,18 +1,19 @@
 """What a user brings to a run: embeddings with their tokens, queries with keys and values, weights."""
 
-from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from attnlab.errors import InputError
 from attnlab.files.csv_files import read_csv
 from attnlab.files.numpy_files import Array, npz_names, read_npy, read_npz
-from attnlab.files.opening import StrPath, listed, open_regular, quoted, require_names, sha256, shown
+from attnlab.files.opening import StrPath, listed, quoted, read_bytes, require_names, sha256, shown
 from attnlab.files.safetensors_files import read_safetensors, safetensors_names
 
 _EMBEDDING_NAMES = ("x", "embeddings")
 _QKV_NAMES = ("q", "k", "v", "mask", "bias")
+#: Bytes in memory for one of a file of short lines: every line, and the token in it, is a Python object.
+_GROWTH_OF_LINES = 32
 
 
 class Embeddings(NamedTuple):
@@ -64,20 +65,20 @@ def read_embeddings(
     n, width = x.shape
     if d_model is not None and width != d_model:
         raise InputError(f"{where}: width {width}; expected {d_model}" + (f", set by {set_by}" if set_by else ""))
-    return Embeddings(x, read_tokens(tokens, n) if tokens is not None else (), sha256(path))
+    return Embeddings(x, read_tokens(tokens, n, max_bytes=max_bytes) if tokens is not None else (), sha256(path))
 
 
-def read_tokens(path: StrPath, n: int) -> tuple[str, ...]:
+def read_tokens(path: StrPath, n: int, *, max_bytes: int) -> tuple[str, ...]:
     """The texts of n tokens: UTF-8, one JSON string per line.
 
     Raises:
         InputError: the file cannot be read, a line is not one JSON string, or there are not n of them.
+        MemoryRefused: reading it would take more than max_bytes.
     """
     where = shown(path)
-    with open_regular(path) as file:
-        lines = _numbered_lines(file)
-        tokens = tuple(_token(line, f"{where}: line {number}") for number, line in islice(lines, n))
-        found = len(tokens) + sum(1 for _ in lines)
+    lines = read_bytes(path, max_bytes=max_bytes, growth=_GROWTH_OF_LINES).rstrip().split(b"\n")
+    found = len(lines) if lines != [b""] else 0
+    tokens = tuple(_token(line, f"{where}: line {i}") for i, line in enumerate(lines[: min(n, found)], start=1))
     if found != n:
         raise InputError(f"{where}: {found} tokens; expected {n}, one for each row of the embeddings")
     return tokens
@@ -93,7 +94,7 @@ def read_qkv(path: StrPath, *, max_bytes: int) -> QKV:
     """
     where = shown(path)
     _require_suffix(path, (".npz",))
-    held = npz_names(path)
+    held = npz_names(path, max_bytes=max_bytes)
     _refuse_unknown(held, where)
     require_names(("q", "k", "v"), held, where)
     arrays = read_npz(path, max_bytes=max_bytes, boolean=("mask",))
@@ -134,10 +135,10 @@ def _read_sole(path: StrPath, max_bytes: int) -> Array:
         case ".csv":
             return read_csv(path, max_bytes=max_bytes)
         case ".npz":
-            name = _sole_name(npz_names(path), shown(path))
+            name = _sole_name(npz_names(path, max_bytes=max_bytes), shown(path))
             return read_npz(path, max_bytes=max_bytes, names=[name])[name]
         case _:
-            name = _sole_name(safetensors_names(path), shown(path))
+            name = _sole_name(safetensors_names(path, max_bytes=max_bytes), shown(path))
             return read_safetensors(path, max_bytes=max_bytes, names=[name])[name]
 
 
@@ -168,18 +169,6 @@ def _refuse_unknown(held: Iterable[str], where: str) -> None:
             near = difflib.get_close_matches(name.lower(), _QKV_NAMES, n=1, cutoff=0.3)
             meant = f" (did you mean {near[0]}?)" if near else ""
             raise InputError(f"{where}: holds {quoted(name)}; expected q, k, v, mask and bias only{meant}")
-
-
-def _numbered_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """The lines from 1 on, without the empty ones at the end."""
-    empty: list[tuple[int, bytes]] = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield from empty
-            empty.clear()
-            yield number, line
-        else:
-            empty.append((number, line))
 
 
 def _token(line: bytes, where: str) -> str:

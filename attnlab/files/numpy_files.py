@@ -9,13 +9,13 @@ import os
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from attnlab.errors import InputError
+from attnlab.errors import InputError, MemoryRefused
 from attnlab.files.opening import (
     StrPath,
     open_regular,
@@ -33,7 +33,9 @@ Array = NDArray[Any]
 
 _MAX_HEADER = 10_000
 _HEADER_READERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
+#: Bytes in memory for one of an archive's directory: an entry of 50 bytes becomes objects of some 500.
+_GROWTH_OF_MEMBERS = 16
 
 _SAVE_AS_FLOAT = "convert to float32 first, e.g. np.save(file, x.astype('float32'))"
 #: What a dtype.kind is called, and what to do about it.
@@ -80,13 +82,14 @@ def read_npy(path: StrPath, *, max_bytes: int) -> Array:
         return _read_array(file, header, where)
 
 
-def npz_names(path: StrPath) -> tuple[str, ...]:
+def npz_names(path: StrPath, *, max_bytes: int) -> tuple[str, ...]:
     """The names of the arrays in an .npz file, none of which is read.
 
     Raises:
         InputError: as `read_npz`, as far as the archive's directory shows it.
+        MemoryRefused: the directory would take more than max_bytes.
     """
-    with _open_npz(path) as (_, members):
+    with _open_npz(path, max_bytes) as (_, members):
         return tuple(members)
 
 
@@ -97,17 +100,17 @@ def read_npz(
 
     Args:
         path: the file.
-        max_bytes: the most that the values may take together, inflated.
+        max_bytes: the most that the values may take together, inflated, and the most that the directory may.
         names: the arrays to read; only these are inflated. None: all.
         boolean: the names of those that must hold booleans; all others must hold floats.
 
     Raises:
         InputError: the archive is missing, damaged, encrypted or names an array twice; an array is not there, is of
             another type, or does not have the size that the archive's directory says.
-        MemoryRefused: the values take more than `max_bytes`.
+        MemoryRefused: they take more than `max_bytes`.
     """
     where = shown(path)
-    with _open_npz(path) as (archive, members):
+    with _open_npz(path, max_bytes) as (archive, members):
         wanted = list(members) if names is None else list(names)
         require_names(wanted, members, where)
         headers = {name: _member_header(archive, members[name], name in boolean, where) for name in wanted}
@@ -198,8 +201,13 @@ def _read_array(stream: IO[bytes], header: NpyHeader, where: str) -> Array:
 
 
 @contextmanager
-def _open_npz(path: StrPath) -> "Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]":
-    """The archive and its members by array name. Whatever zipfile makes of a damaged one becomes an InputError."""
+def _open_npz(path: StrPath, max_bytes: int) -> "Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]":
+    """The archive and its members by array name. Whatever zipfile makes of a damaged one becomes an InputError.
+
+    Raises:
+        InputError: as `read_npz`.
+        MemoryRefused: the members' names would take more than max_bytes.
+    """
     import struct
     import zipfile
     import zlib
@@ -211,15 +219,33 @@ def _open_npz(path: StrPath) -> "Iterator[tuple[zipfile.ZipFile, dict[str, zipfi
         if not beginning.startswith(b"PK"):
             raise InputError(f"{where}: {recognised(beginning) or 'not a zip archive'}; expected what np.savez writes")
         try:
-            with zipfile.ZipFile(file) as archive:
+            with zipfile.ZipFile(cast(IO[bytes], _Measured(file, max_bytes, where))) as archive:
                 members = _members(archive, where)
                 _require_all(members, file, where)
                 yield archive, members
-        except InputError:
+        except (InputError, MemoryRefused):
             raise
         except damage as problem:
             reason = shown(str(problem)[:200])
             raise InputError(f"{where}: cut short or damaged ({reason}); expected what np.savez writes") from problem
+
+
+class _Measured:
+    """A file for zipfile, which reads an archive's directory in one piece, however long it is said to be."""
+
+    def __init__(self, file: IO[bytes], max_bytes: int, where: str) -> None:
+        self._file, self._max_bytes, self._where = file, max_bytes, where
+        self.seek, self.tell, self.seekable, self.close = file.seek, file.tell, file.seekable, file.close
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes.
+
+        Raises:
+            MemoryRefused: they are more than a piece of an array, and what becomes of them takes too much.
+        """
+        if size > _CHUNK:
+            require_memory(_GROWTH_OF_MEMBERS * size, self._max_bytes, f"{self._where}: directory")
+        return self._file.read(size)
 
 
 def _members(archive: "zipfile.ZipFile", where: str) -> "dict[str, zipfile.ZipInfo]":

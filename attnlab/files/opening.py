@@ -9,10 +9,14 @@ import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
+from typing import Any
 
 from attnlab.errors import InputError, MemoryRefused
 
 StrPath = str | os.PathLike[str]
+
+#: Bytes in memory for one of JSON, at the worst: a list that holds a list takes 56, the text itself up to 5.
+JSON_GROWTH = 64
 
 #: How files of other kinds begin, in lower case, and what to call them.
 _BEGINNINGS = (
@@ -76,6 +80,63 @@ def _open(path: StrPath) -> BufferedReader:
         raise InputError(f"{shown(path)}: not a file name; expected one without NUL characters") from problem
 
 
+def read_bytes(path: StrPath, *, max_bytes: int, growth: int = 1) -> bytes:
+    """A regular file's bytes.
+
+    Args:
+        path: the file.
+        max_bytes: the most that reading may take.
+        growth: what is made of them takes so many bytes for each of theirs.
+
+    Raises:
+        InputError: as `open_regular`.
+        MemoryRefused: reading would take more than max_bytes.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        require_memory(growth * size, max_bytes, shown(path))
+        return file.read(size)
+
+
+def read_json(path: StrPath, *, max_bytes: int) -> dict[str, Any]:
+    """A JSON file's object.
+
+    Raises:
+        InputError: it holds something else, or an object that gives a name twice.
+        MemoryRefused: reading would take more than max_bytes.
+    """
+    return json_object(read_bytes(path, max_bytes=max_bytes, growth=JSON_GROWTH), shown(path))
+
+
+def json_object(data: bytes, where: str) -> dict[str, Any]:
+    """The object that is all of a JSON text in UTF-8.
+
+    Raises:
+        InputError: it is something else, or gives a name twice.
+    """
+    import json
+
+    try:
+        found = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_without_duplicates)
+    except UnicodeDecodeError as problem:
+        raise InputError(f"{where}: byte {problem.start:,} is not UTF-8; expected UTF-8") from problem
+    except (ValueError, RecursionError) as problem:
+        raise InputError(f"{where}: not JSON ({problem}); expected a JSON object") from problem
+    if not isinstance(found, dict):
+        raise InputError(f"{where}: {type(found).__name__}; expected a JSON object")
+    return found
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object's pairs as a dict; json would let the last of two win."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{quoted(name)} stands there twice")
+        found[name] = value
+    return found
+
+
 def sha256(path: StrPath) -> str:
     """The SHA-256 of the file's bytes, in hexadecimal.
 
@@ -116,5 +177,5 @@ def require_memory(wanted: int, max_bytes: int, where: str) -> None:
     if wanted > max_bytes:
         raise MemoryRefused(
             f"{where}: {wanted:,} bytes to read; expected at most {max_bytes:,}, set by --max-memory: "
-            "give it more, or cut the arrays"
+            "give it more, or a smaller file"
         )

@@ -14,8 +14,10 @@ import numpy as np
 from attnlab.errors import InputError
 from attnlab.files.numpy_files import Array, read_values, require_possible
 from attnlab.files.opening import (
+    JSON_GROWTH,
     StrPath,
     as_text,
+    json_object,
     listed,
     open_regular,
     quoted,
@@ -42,14 +44,14 @@ class StoredTensor(NamedTuple):
     end: int
 
 
-def safetensors_names(path: StrPath) -> tuple[str, ...]:
+def safetensors_names(path: StrPath, *, max_bytes: int) -> tuple[str, ...]:
     """The names of the tensors in a .safetensors file, none of which is read.
 
     Raises:
-        InputError: as `read_directory`.
+        InputError, MemoryRefused: as `read_directory`.
     """
     with open_regular(path) as file:
-        return tuple(read_directory(file, shown(path)))
+        return tuple(read_directory(file, shown(path), max_bytes=max_bytes))
 
 
 def read_safetensors(path: StrPath, *, max_bytes: int, names: Collection[str] | None = None) -> dict[str, Array]:
@@ -57,28 +59,29 @@ def read_safetensors(path: StrPath, *, max_bytes: int, names: Collection[str] | 
 
     Args:
         path: the file.
-        max_bytes: the most that the tensors may take together.
+        max_bytes: the most that the tensors may take together, and the most that the directory may.
         names: the tensors to read. None: all.
 
     Raises:
         InputError: as `read_directory` and `read_tensor`, or a tensor is not there.
-        MemoryRefused: the tensors take more than `max_bytes`.
+        MemoryRefused: they take more than `max_bytes`.
     """
     where = shown(path)
     with open_regular(path) as file:
-        held = read_directory(file, where)
+        held = read_directory(file, where, max_bytes=max_bytes)
         wanted = list(held) if names is None else list(names)
         require_names(wanted, held, where)
         require_memory(sum(held[name].end - held[name].start for name in wanted), max_bytes, where)
         return {name: read_tensor(file, held[name], f"{where}: tensor {quoted(name)}") for name in wanted}
 
 
-def read_directory(file: IO[bytes], where: str) -> dict[str, StoredTensor]:
-    """The tensors that an open .safetensors file holds, by name, in the order of their bytes.
+def read_directory(file: IO[bytes], where: str, *, max_bytes: int) -> dict[str, StoredTensor]:
+    """The tensors that an open .safetensors file holds, by name, in the order of their bytes; leaves the file there.
 
     Raises:
         InputError: the file is something else, is cut short or too long, names a tensor twice, or its tensors overlap
             or leave gaps.
+        MemoryRefused: the directory would take more than max_bytes.
     """
     size = os.fstat(file.fileno()).st_size
     beginning = file.read(64)
@@ -86,8 +89,9 @@ def read_directory(file: IO[bytes], where: str) -> dict[str, StoredTensor]:
     if size < _LENGTH_BYTES or length > min(size - _LENGTH_BYTES, _MAX_HEADER):
         kind = recognised(beginning) or f"{size:,} bytes, of which the header takes {length:,}: cut short or damaged"
         raise InputError(f"{where}: {kind}; expected a .safetensors file")
+    require_memory(JSON_GROWTH * length, max_bytes, f"{where}: header")
     file.seek(_LENGTH_BYTES)
-    entries = _parse(file.read(length), where)
+    entries = json_object(file.read(length), f"{where}: header")
     entries.pop("__metadata__", None)
     origin = _LENGTH_BYTES + length
     tensors = {name: _stored(entry, origin, f"{where}: tensor {quoted(name)}") for name, entry in entries.items()}
@@ -159,38 +163,12 @@ def float_dtype(word: str, where: str) -> np.dtype[Any]:
     return np.dtype(_FLOATS[word])
 
 
-def _parse(header: bytes, where: str) -> dict[str, Any]:
-    """The header's JSON object."""
-    import json
-
-    try:
-        entries = json.loads(header, object_pairs_hook=without_duplicates)
-    except (ValueError, RecursionError) as problem:
-        raise InputError(f"{where}: a header that is not JSON ({problem}); expected a .safetensors file") from problem
-    if not isinstance(entries, dict):
-        raise InputError(f"{where}: a header that lists no tensors; expected a .safetensors file")
-    return entries
-
-
-def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object's pairs as a dict; for `json.loads`, which would let the last of two win.
-
-    Raises:
-        ValueError: a name stands there twice.
-    """
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"{quoted(name)} stands there twice")
-        found[name] = value
-    return found
-
-
 def _stored(entry: object, origin: int, where: str) -> StoredTensor:
     """One entry of the header; `origin` is where in the file its offsets count from."""
     match entry:
-        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(end)]}:
-            if all(type(length) is int for length in shape) and 0 <= start <= end < 2**63:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, end]}:
+            whole = all(type(number) is int for number in (*shape, start, end))  # true and false are ints to Python
+            if whole and 0 <= start <= end < 2**63:
                 return StoredTensor(dtype, tuple(shape), origin + start, origin + end)
     raise InputError(f"{where}: an entry of {quoted(as_text(entry))}; expected a dtype, a shape and data_offsets")
 

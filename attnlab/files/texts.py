@@ -1,13 +1,12 @@
 """Texts and token numbers that a person gives, and the text that comes with the package."""
 
-import os
 import re
 from pathlib import Path
 
 import numpy as np
 
 from attnlab.errors import InputError
-from attnlab.files.opening import StrPath, open_regular, quoted, recognised, require_memory, shown
+from attnlab.files.opening import StrPath, quoted, read_bytes, recognised, shown
 from attnlab.files.presets import packaged
 from attnlab.maths.precision import Array
 
@@ -15,7 +14,7 @@ from attnlab.maths.precision import Array
 SAMPLE = "sample.txt"
 #: Token numbers beyond this belong to no vocabulary.
 _LARGEST_ID = 2**31 - 1
-#: Python's text, its bytes and the numbers read of them: bytes in memory for one of the file.
+#: Bytes in memory for one of the file, at the worst: four for each character of a text with an emoji in it, twice.
 _GROWTH = 8
 #: So many times more are taken by a file of token numbers, whose every number is a word, an int and 8 bytes.
 _GROWTH_OF_IDS = 4
@@ -33,9 +32,7 @@ def read_text(path: StrPath, *, max_bytes: int) -> str:
         InputError: the file cannot be read, is empty, or is not UTF-8; names the byte.
         MemoryRefused: reading it would take more than max_bytes.
     """
-    with open_regular(path) as file:
-        require_memory(_GROWTH * os.fstat(file.fileno()).st_size, max_bytes, shown(path))
-        data = file.read()
+    data = read_bytes(path, max_bytes=max_bytes, growth=_GROWTH)
     if not data.strip():
         raise InputError(f"{shown(path)}: no text in it; expected a text in UTF-8")
     try:

@@ -174,7 +174,7 @@ class Model:
         )
 
 
-def load_checkpoint(folder: StrPath, *, keep: bool = True) -> Model:
+def load_checkpoint(folder: StrPath, *, keep: bool = True, max_bytes: int = UNBOUNDED) -> Model:
     """Open a folder in the usual layout: config.json, model.safetensors or shards with an index, tokenizer.json.
 
     Weights are read layer by layer when they are first used, as float32, whatever they are stored in.
@@ -182,15 +182,17 @@ def load_checkpoint(folder: StrPath, *, keep: bool = True) -> Model:
     Args:
         folder: the checkpoint's folder.
         keep: whether layers that have been read stay in memory; else each is let go of when the next has been read.
+        max_bytes: the most that config.json, and the tensors' names and places, may take in memory.
 
     Raises:
         InputError: something is missing, damaged, or does not go together; names what, and what was expected.
+        MemoryRefused: one of these files is too large for max_bytes.
     """
     path = checkpoint_folder(folder)
-    settings = Settings(read_settings(path), shown(path / CONFIG))
+    settings = Settings(read_settings(path, max_bytes=max_bytes), shown(path / CONFIG))
     family = family_of(settings)
     specs = block_specs(family, settings)
-    tensors = open_tensors(path)
+    tensors = open_tensors(path, max_bytes=max_bytes)
     prefix = prefix_of(family, tensors)
     ends = Ends(family=family, settings=settings, tensors=tensors, prefix=prefix, spec=specs[0])
     ends.check()
@@ -224,14 +226,15 @@ def prefix_of(family: Family, tensors: Tensors) -> str:
     raise missing(family.prefixes[0] + name, tensors, f"as the words' embeddings of {family.name}")
 
 
-def config_of(folder: StrPath) -> Config:
+def config_of(folder: StrPath, *, max_bytes: int = UNBOUNDED) -> Config:
     """The blocks that a checkpoint's config.json describes, as a configuration that draws its own weights and input.
 
     Raises:
         InputError: there is no config.json, or it is wrong, or of a family that is not known.
+        MemoryRefused: reading it would take more than max_bytes.
     """
     path = checkpoint_folder(folder)
-    settings = Settings(read_settings(path), shown(path / CONFIG))
+    settings = Settings(read_settings(path, max_bytes=max_bytes), shown(path / CONFIG))
     return block_config(path, block_specs(family_of(settings), settings))
 
 

@@ -1,6 +1,5 @@
 """A checkpoint's folder: config.json, one .safetensors file or several with an index; nothing outside it is opened."""
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,14 +9,13 @@ import numpy as np
 
 from attnlab.errors import InputError
 from attnlab.files.numpy_files import Array
-from attnlab.files.opening import StrPath, listed, open_regular, quoted, shown
+from attnlab.files.opening import JSON_GROWTH, StrPath, listed, open_regular, quoted, read_json, shown
 from attnlab.files.safetensors_files import (
     StoredTensor,
     read_directory,
     read_rows,
     read_tensor,
     sound_dtype,
-    without_duplicates,
 )
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
@@ -72,15 +70,16 @@ class Tensors:
             return read_rows(file, place, indices, self.where(name))
 
 
-def open_tensors(folder: Path) -> Tensors:
+def open_tensors(folder: Path, *, max_bytes: int) -> Tensors:
     """The tensors of a checkpoint's folder.
 
     Raises:
         InputError: there is no .safetensors file, an index names one that is not in the folder, or a file is damaged.
+        MemoryRefused: their names and places would take more than max_bytes.
     """
     if not (folder / WEIGHTS).exists():  # where both are, transformers reads it, too
         if (folder / INDEX).exists():
-            return _sharded(folder)
+            return _sharded(folder, max_bytes)
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
         reason = (
             "; pickled weights can run code and are not read: save the model with save_pretrained" if pickled else ""
@@ -88,22 +87,24 @@ def open_tensors(folder: Path) -> Tensors:
         raise InputError(f"{shown(folder)}: no {WEIGHTS} and no {INDEX}; expected one of them{reason}")
     path = _inside(folder, WEIGHTS, shown(folder))
     with open_regular(path) as file:
-        held = read_directory(file, shown(path))
+        held = read_directory(file, shown(path), max_bytes=max_bytes)
     return Tensors({name: (path, place) for name, place in held.items()}, path)
 
 
-def _sharded(folder: Path) -> Tensors:
+def _sharded(folder: Path, max_bytes: int) -> Tensors:
     """The tensors that an index spreads over several files."""
     index = _inside(folder, INDEX, shown(folder))
     where = shown(index)
-    weight_map = read_json(index).get("weight_map")
+    weight_map = read_json(index, max_bytes=max_bytes).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise InputError(f"{where}: no weight_map; expected one from tensors' names to files' names")
     held: dict[str, tuple[Path, dict[str, StoredTensor]]] = {}
+    left = max_bytes - JSON_GROWTH * index.stat().st_size
     for shard in dict.fromkeys(weight_map.values()):
         path = _inside(folder, shard, f"{where}: weight_map")
         with open_regular(path) as file:
-            held[shard] = path, read_directory(file, shown(path))
+            held[shard] = path, read_directory(file, shown(path), max_bytes=left)
+            left -= JSON_GROWTH * file.tell()
     places = {}
     for name, shard in weight_map.items():
         path, tensors = held[shard]
@@ -129,7 +130,10 @@ def _inside(folder: Path, name: str, where: str) -> Path:
         raise InputError(f"{where}: {quoted(name)}: {reason}; expected a file of the folder") from problem
     linked = is_link and home.parent.name == "snapshots" and target.parent == home.parent.parent / "blobs"
     if Path(name).name != name or name in ("", ".", "..") or not (target.parent == home or linked):
-        raise InputError(f"{where}: {quoted(name)} leads out of the folder; expected a file in {shown(folder)}")
+        raise InputError(
+            f"{where}: {quoted(name)} leads out of the folder; expected a file in {shown(folder)}: "
+            f"copy it there, or give the folder that it lies in"
+        )
     return path
 
 
@@ -148,9 +152,13 @@ def checkpoint_folder(folder: StrPath) -> Path:
     return path
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
-    """What config.json says."""
-    return read_json(_inside(folder, CONFIG, shown(folder)))
+def read_settings(folder: Path, *, max_bytes: int) -> dict[str, Any]:
+    """What config.json says.
+
+    Raises:
+        InputError, MemoryRefused: as `read_json`.
+    """
+    return read_json(_inside(folder, CONFIG, shown(folder)), max_bytes=max_bytes)
 
 
 def tokenizer_file(folder: Path) -> Path | None:
@@ -172,22 +180,6 @@ def read_text(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise InputError(f"{shown(path)}: byte {problem.start:,} is not UTF-8; expected UTF-8") from problem
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's object.
-
-    Raises:
-        InputError: it holds something else.
-    """
-    text = read_text(path)
-    try:
-        found = json.loads(text, object_pairs_hook=without_duplicates)
-    except (ValueError, RecursionError) as problem:
-        raise InputError(f"{shown(path)}: not JSON ({problem}); expected a JSON object") from problem
-    if not isinstance(found, dict):
-        raise InputError(f"{shown(path)}: {type(found).__name__}; expected a JSON object")
-    return found
 
 
 def stored_numbers(tensors: Tensors) -> int:

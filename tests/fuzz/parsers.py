@@ -103,7 +103,7 @@ def read_qkv_file(folder: Path) -> None:
 def read_tokens_file(folder: Path) -> None:
     from attnlab.files.embeddings import read_tokens
 
-    read_tokens(folder / "x.tokens.txt", N)
+    read_tokens(folder / "x.tokens.txt", N, max_bytes=MAX_BYTES)
 
 
 def read_text_file(folder: Path) -> None:
