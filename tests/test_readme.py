@@ -9,6 +9,7 @@ import pytest
 import typer.main
 
 from attnlab.cli.app import build_app
+from tests.golden import make_pictures
 from tests.readme_blocks import README, ROOT, blocks, commands, lines_agree, mismatch, output, outputs, rewritten
 
 TEXT = README.read_text(encoding="utf-8")
@@ -52,6 +53,13 @@ def test_every_picture_and_file_that_is_linked_is_there() -> None:
     pictures = re.findall(r"!\[[^]]*\]\(([^)\s]+)", TEXT) + re.findall(r"<img [^>]*src=\"([^\"]+)", TEXT)
     links = [target for target in re.findall(r"\]\(([^)#\s]+)", TEXT) if "://" not in target]
     assert {target for target in (*pictures, *links) if not (ROOT / target).exists()} == set()
+
+
+def test_a_script_draws_every_picture() -> None:
+    """tests.golden.make_pictures; it fails where a command writes no figure of that name."""
+    pictures = {Path(target) for target in re.findall(r"!\[[^]]*\]\(([^)\s]+)", TEXT)}
+    drawn = {*make_pictures.COMMANDS, *make_pictures.OF_A_MODEL}
+    assert pictures == {make_pictures.FOLDER.relative_to(ROOT) / name for name in drawn}
 
 
 def test_its_python_runs() -> None:
