@@ -112,6 +112,7 @@ BAD_NPY = {
         npy_text("{'descr': '<f4', 'fortran_order': True, 'shape': (0x" + "f" * 5000 + ",)}"),
         "of its 1 axes",
     ),
+    "truth for a length": (npy_header("<f4", (2, True), bytes(8)), "impossible lengths of its 2 axes"),
     "too many axes": (npy_header("<f4", (1,) * 65, bytes(4)), "expected a shape that an array can have"),
     "long header": (npy_header("<f4" + " " * 20_000, (1,)), "a .npy header that is cut short or damaged"),
     "no dtype": (npy_header("<q9", (1,)), "a .npy header that is cut short or damaged"),

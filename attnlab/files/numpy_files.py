@@ -139,9 +139,10 @@ def require_possible(shape: tuple[int, ...], itemsize: int, where: str) -> None:
     """Check that an array may have this shape at all.
 
     Raises:
-        InputError: a length is below 0, or the array would not fit any memory.
+        InputError: a length is below 0 or no whole number (true is one to Python, and to its parsers of headers), or
+            the array would not fit any memory.
     """
-    possible = len(shape) <= 64 and all(0 <= length < 2**63 for length in shape)
+    possible = len(shape) <= 64 and all(type(length) is int and 0 <= length < 2**63 for length in shape)
     if not possible or math.prod(max(length, 1) for length in shape) * itemsize >= 2**63:
         raise InputError(
             f"{where}: impossible lengths of its {len(shape)} axes; expected a shape that an array can have"
