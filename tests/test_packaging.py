@@ -1,12 +1,15 @@
-"""What `pip install` brings: a wheel built from this folder, installed into its own environment, and run there."""
+"""What `pip install` brings: a wheel built from this folder, installed into its own environment, and run there; of what
+others wrote, no older version than was tried."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import venv
 import zipfile
+from email.parser import BytesParser
 from pathlib import Path
 
 import pytest
@@ -77,6 +80,38 @@ def test_an_installed_attnlab_runs_its_own_presets_anywhere(installed: Path, tmp
     weights = Path(result["config"]["weights"]["file"])
     assert weights.is_relative_to(installed)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def required(wheel: Path) -> list[str]:
+    """What the wheel says that attnlab and its extras need: "numpy>=2.0", "numba>=0.61; extra == 'test'"."""
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(f"attnlab-{attnlab.__version__}.dist-info/METADATA")
+    return BytesParser().parsebytes(metadata).get_all("Requires-Dist", [])
+
+
+def test_every_requirement_has_a_lower_bound(required: list[str]) -> None:
+    assert required
+    assert [line for line in required if not re.match(r"[\w.-]+>=\d", line)] == []
+
+
+def test_the_lowest_versions_are_those_of_all_that_the_tests_need(required: list[str]) -> None:
+    needed = {line.partition(";")[0] for line in required if "extra" not in line or "'test'" in line}
+    lowest = completed(sys.executable, ROOT / ".ci" / "lowest", cwd=ROOT).splitlines()
+    spelt = {line.replace("==", ">=").replace("_", "-").lower() for line in lowest}
+    assert spelt == {line.replace("_", "-").lower() for line in needed}
+    assert len(lowest) == len(spelt)
+
+
+def test_a_requirement_without_a_lower_bound_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".ci").mkdir()
+    script = tmp_path / ".ci" / "lowest"
+    script.write_bytes((ROOT / ".ci" / "lowest").read_bytes())
+    project = '[project]\nname = "mine"\ndependencies = []\n[project.optional-dependencies]\nother = ["b<3"]\n'
+    (tmp_path / "pyproject.toml").write_text(project + 'test = ["a>=1", "mine[other]"]\n', encoding="utf-8")
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "a==1\n")
+    assert ended.stderr == "pyproject.toml: b<3: no lower bound; expected NAME>=VERSION\n"
 
 
 def test_in_a_checkout_the_presets_lie_beside_the_package() -> None:

@@ -1,12 +1,14 @@
-"""Commands whose words and numbers are parsed without pydantic.
+"""Commands whose words and numbers are read here, with complaints in attnlab's own form.
 
-Recent typer hands every value to pydantic, whose import takes longer than a short run of attnlab. Our options are text,
-whole numbers and numbers, so they are read here, with complaints in attnlab's own form. A typer that has no such hook
-reads them itself.
+Left to itself, recent typer takes every value through pydantic, whose import takes longer than a short run of attnlab.
+So what a parameter makes of its value, Click's `process_value`, is done here. A typer that no longer asks a parameter
+for that reads the same values itself: more slowly, and complaining in its own words.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, get_args, get_origin
+from collections.abc import Callable
+from functools import partial
+from inspect import unwrap
+from typing import Any, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -26,53 +28,48 @@ def _reader(kind: Callable[[str], Any], expected: str) -> Callable[[str], Any]:
     return read
 
 
-def _truth(text: str) -> bool:
-    """A flag's value, where one comes as text."""
-    if text not in ("true", "false"):
-        raise ValueError(text)
-    return text == "true"
-
-
 READERS: dict[object, Callable[[str], Any]] = {
     str: str,
     int: _reader(int, "a whole number"),
     float: _reader(float, "a number"),
-    bool: _reader(_truth, "true or false"),
+    bool: bool,  # a flag takes no text: never called
 }
 
 
-class PlainReader:
-    """What typer asks to turn an option's text into its value."""
-
-    def __init__(self, read: Callable[[str], Any]) -> None:
-        self.read = read
-
-    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        """The value of one option, or of each of several; what is no text is a default and stays as it is."""
-        try:
-            if param.multiple or param.nargs == -1:
-                return [self.read(one) for one in value or ()]
-            return self.read(value) if isinstance(value, str) else value
-        except typer.BadParameter as error:
-            raise typer.BadParameter(error.message, ctx=ctx, param=param) from None
+def kinds(hint: object) -> set[object]:
+    """The types that a hint is made of: int and NoneType of `list[int] | None`."""
+    parts = get_args(hint)
+    return {kind for part in parts for kind in kinds(part)} if parts else {hint}
 
 
-def read_plainly(parameters: Sequence[Any]) -> None:
-    """Give each parameter of a plain type its plain reader."""
-    for parameter in parameters:
-        annotation = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
-        if get_origin(annotation) is list:
-            (annotation,) = get_args(annotation)
-        if annotation in READERS and hasattr(parameter, "_runtime_param"):
-            parameter._runtime_param = PlainReader(READERS[annotation])
+def processed(parameter: Any, read: Callable[[str], Any], context: Any, value: Any) -> Any:
+    """What a parameter makes of its value: each text read; what is no text, a default or a flag, stays as it is."""
+    many = parameter.multiple or parameter.nargs == -1
+    if parameter.required and (value is None or (many and not value)):
+        return type(parameter).process_value(parameter, context, value)  # which says what is missing
+    if many:
+        value = [read(one) for one in value or ()]
+    elif isinstance(value, str):
+        value = read(value)
+    return value if parameter.callback is None else parameter.callback(context, parameter, value)
+
+
+def read_plainly(command: Any, context: Any) -> None:
+    """Have the parameters of a command that are words, numbers or flags process their values here."""
+    hints = get_type_hints(unwrap(command.callback))
+    for parameter in command.get_params(context):
+        flag = bool if getattr(parameter, "is_flag", False) else None  # typer's own parameters have no hint of ours
+        hint = hints.get(parameter.name, flag)
+        for kind in kinds(hint) & READERS.keys():
+            parameter.process_value = partial(processed, parameter, READERS[kind])
 
 
 class QuickCommand(TyperCommand):
-    """A command that reads plain options plainly."""
+    """A command that reads plain words and numbers plainly."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As typer does, with the plain readers in place."""
-        read_plainly(self.get_params(ctx))
+        read_plainly(self, ctx)
         try:
             return super().parse_args(ctx, args)
         except TyperUsageError as error:  # the parser's own complaints do not say whose they are
@@ -81,9 +78,9 @@ class QuickCommand(TyperCommand):
 
 
 class QuickGroup(TyperGroup):
-    """A group of commands whose own options are read plainly."""
+    """A group of commands whose own flags are read plainly."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As typer does, with the plain readers in place."""
-        read_plainly(self.get_params(ctx))
+        read_plainly(self, ctx)
         return super().parse_args(ctx, args)

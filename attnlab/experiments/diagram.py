@@ -199,7 +199,7 @@ def loudest_query(arrays: HeadArrays) -> int:
     """The token that gives another one the largest share, among those that see as many keys as any."""
     seen = arrays.visible.sum(axis=1)
     others = np.where(np.eye(len(seen), dtype=bool), -1.0, np.nan_to_num(arrays.weights))
-    most = np.where(seen >= min(KEYS, seen.max()), others.max(axis=1), -2.0)
+    most = np.where(seen >= min(KEYS, int(seen.max())), others.max(axis=1), -2.0)
     return int(most.argmax())
 
 
