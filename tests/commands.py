@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).parent.parent
 NOTHING: Mapping[str, str] = {}
+#: Seconds after which what hangs is given up: so many that nothing else takes them, however busy the machine is.
+PATIENCE = 20 * 60.0
 
 
 class Ended(NamedTuple):
@@ -42,7 +44,7 @@ def attnlab(*arguments: str | Path, cwd: Path, env: Mapping[str, str] = NOTHING)
         capture_output=True,
         encoding="utf-8",
         errors="backslashreplace",
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
