@@ -16,7 +16,7 @@ import pytest
 from attnlab.__main__ import main
 from attnlab.cli import app, failures
 from attnlab.cli import config as config_commands
-from tests.commands import Ended, attnlab, environment, error_line
+from tests.commands import PATIENCE, Ended, attnlab, environment, error_line
 
 TRACEBACK = "Traceback (most recent call last)"
 
@@ -25,7 +25,7 @@ def shell(line: str, cwd: Path) -> Ended:
     """A line of bash in which `attnlab` is this checkout's; the exit code is that of a pipe's first command."""
     wrapped = f'attnlab() {{ "{sys.executable}" -m attnlab "$@"; }}; {line}; exit ${{PIPESTATUS[0]}}'
     ended = subprocess.run(
-        ["bash", "-c", wrapped], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-c", wrapped], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 

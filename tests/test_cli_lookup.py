@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.commands import PATIENCE, ROOT
+
 #: Small enough to take no time.
 QUICK = ("--dk", "16", "--max-n", "64", "--repeats", "3", "--queries", "20")
 
@@ -22,7 +23,7 @@ def attnlab(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from attnlab.cli.variance import EPILOG
-from tests.architecture_rules import ROOT
+from tests.commands import PATIENCE, ROOT
 
 
 def attnlab(*arguments: str, cwd: Path, width: int = 80) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": str(width)}
     command = [sys.executable, "-m", "attnlab", "variance", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def test_one_width(tmp_path: Path) -> None:

@@ -111,13 +111,15 @@ def _fit(points: Points, names: Sequence[str], columns: Sequence[Array], free: S
 def non_negative(basis: Array, wanted: Array, free: Sequence[int] = ()) -> Array:
     """x ≥ 0 (but for the `free` ones) with the least ‖basis·x − wanted‖: of every choice of columns, the best feasible.
 
+    All columns together come nearest, so that where they are feasible no other choice need be tried.
+
     Args:
-        basis: (points, columns), three columns or so: all their subsets are tried.
+        basis: (points, columns), three columns or so: all their subsets may be tried.
         wanted: (points,)
     """
     columns = basis.shape[1]
     best, least = np.zeros(columns), float(wanted @ wanted)
-    for count in range(1, columns + 1):
+    for count in range(columns, 0, -1):
         for chosen in map(list, combinations(range(columns), count)):
             x = np.linalg.lstsq(basis[:, chosen], wanted, rcond=None)[0]
             off = basis[:, chosen] @ x - wanted
@@ -125,4 +127,6 @@ def non_negative(basis: Array, wanted: Array, free: Sequence[int] = ()) -> Array
             if feasible and float(off @ off) < least:
                 best, least = np.zeros(columns), float(off @ off)
                 best[chosen] = x
+        if count == columns and best.any():
+            break
     return best

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.commands import ROOT
+from tests.commands import PATIENCE, ROOT
 from tests.faults import oracle
 from tests.faults.oracle import Complaint, Ended, Expected, Undisturbed
 
@@ -144,7 +144,7 @@ class Surroundings:
             capture_output=True,
             encoding="utf-8",
             errors="backslashreplace",
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         return Ended(ended.returncode, ended.stdout, ended.stderr)
