@@ -118,7 +118,7 @@ def inside(box: Bbox, whole: Bbox) -> bool:
 
 
 def crosses(box: Bbox, start: np.ndarray, end: np.ndarray) -> bool:
-    """Whether the way from start to end meets the box, looked at every point; it does not where it runs wholly beside."""
+    """Whether the way from start to end meets the box, looked at every point, unless all of it runs beside."""
     (left, low), (right, high) = np.minimum(start, end), np.maximum(start, end)
     if right <= box.x0 or left >= box.x1 or high <= box.y0 or low >= box.y1:
         return False

@@ -17,7 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from tests.commands import PATIENCE, ROOT
+from tests.commands import ROOT
+from tests.patience import PATIENCE
 
 README = ROOT / "README.md"
 

@@ -25,7 +25,8 @@ from tests.checkpoint_copies import (
     set_keys,
     write_raw,
 )
-from tests.commands import PATIENCE, attnlab, environment, error_line
+from tests.commands import attnlab, environment, error_line
+from tests.patience import PATIENCE
 
 INDEX = "model.safetensors.index.json"
 FIRST, SECOND, THIRD = (f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3))

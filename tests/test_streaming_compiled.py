@@ -18,8 +18,8 @@ from attnlab.maths import kernels
 from attnlab.maths.kernels import kernel_for
 from attnlab.maths.streaming import attention_statistics
 from attnlab.maths.tiles import FLOORS, in_numpy
-from tests.commands import PATIENCE
 from tests.oracles import DEFAULTS
+from tests.patience import PATIENCE
 from tests.streaming_cases import HAS_NUMBA, draw, inputs_of, needs_numba
 
 Array = NDArray[Any]

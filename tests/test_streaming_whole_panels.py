@@ -14,7 +14,7 @@ from attnlab.maths import jobs, plan
 from attnlab.maths.bands import Band, largest_in_band
 from attnlab.maths.plan import plan_for, stripe_bytes
 from attnlab.maths.streaming import stream
-from tests.commands import PATIENCE
+from tests.patience import PATIENCE
 from tests.streaming_cases import assert_same, dense, draw, inputs_of, needs_numba, streamed
 
 Array = NDArray[Any]

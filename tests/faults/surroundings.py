@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.commands import PATIENCE, ROOT
+from tests.commands import ROOT
 from tests.faults import oracle
 from tests.faults.oracle import Complaint, Ended, Expected, Undisturbed
+from tests.patience import PATIENCE
 
 #: Root without root's right to write anywhere.
 ORDINARY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
