@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
@@ -54,7 +55,9 @@ def sheet(figure: Figure) -> Sheet:
     def placed(artist: Artist, name: str) -> Placed:
         return Placed(name, Bbox(artist.get_window_extent().get_points() * to_points), artist.get_zorder())
 
-    texts = [text for text in axes.findobj(Text) if isinstance(text, Text) and text.get_text()]
+    assert not axes.axison  # so that the axes' own texts, their ticks, are not drawn, and need not be made
+    texts = [text for child in axes.get_children() if not isinstance(child, Axis) for text in child.findobj(Text)]
+    texts = [text for text in texts if isinstance(text, Text) and text.get_text()]
     patches = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch) and patch.get_edgecolor()[3] > 0]
     width, height = (float(side) * 72 for side in figure.get_size_inches())
     return Sheet(
@@ -76,11 +79,8 @@ def faults(found: Sheet) -> list[str]:
 
 
 def on_each_other(found: Sheet) -> list[str]:
-    return [
-        f"{a.name!r} on {b.name!r}"
-        for a, b in combinations(found.texts, 2)
-        if a.box.padded(-SLACK).overlaps(b.box.padded(-SLACK))
-    ]
+    letters = [(text.name, text.box.padded(-SLACK)) for text in found.texts]
+    return [f"{a!r} on {b!r}" for (a, box), (b, other) in combinations(letters, 2) if box.overlaps(other)]
 
 
 def beyond(found: Sheet) -> list[str]:
@@ -118,7 +118,10 @@ def inside(box: Bbox, whole: Bbox) -> bool:
 
 
 def crosses(box: Bbox, start: np.ndarray, end: np.ndarray) -> bool:
-    """Whether the way from start to end meets the box, looked at every point."""
+    """Whether the way from start to end meets the box, looked at every point, unless all of it runs beside."""
+    (left, low), (right, high) = np.minimum(start, end), np.maximum(start, end)
+    if right <= box.x0 or left >= box.x1 or high <= box.y0 or low >= box.y1:
+        return False
     steps = max(2, int(np.abs(end - start).max()))
     x, y = (start + np.linspace(0, 1, steps + 1)[:, None] * (end - start)).T
     return bool(((box.x0 < x) & (x < box.x1) & (box.y0 < y) & (y < box.y1)).any())

@@ -17,7 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-ROOT = Path(__file__).parent.parent
+from tests.commands import ROOT
+from tests.patience import PATIENCE
+
 README = ROOT / "README.md"
 
 #: A line that stands for any lines.
@@ -35,6 +37,8 @@ _RUN_DIRECTORY = re.compile(r"(outputs/[a-z-]+)-\d{8}-\d{6}-[0-9a-f]{4}\b")
 _NUMBER = re.compile(r"(?<![\w.])([-−+]?(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d+)?(?:e[-+]?\d+)?)(?!\.?\w)")
 _SHORT_EXPONENT = re.compile(r"e[-+]?(0?)[1-9]$")
 _GAP = re.compile(r"(?<=\S)  +")
+#: (4.3 ± 0.1)e-16 is two numbers with one exponent.
+_SHARED_EXPONENT = re.compile(r"\((\S+) ± (\S+)\)(e[-+]?\d+)")
 
 
 class Command(NamedTuple):
@@ -84,7 +88,7 @@ def output(line: str, cwd: Path) -> list[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     lines = [line.rstrip() for line in ended.stdout.splitlines()]
@@ -143,9 +147,14 @@ def lines_agree(shown: str, printed: str) -> bool:
 
     A gap between columns may be wider or narrower, by a sign that a neighbouring number has or has not.
     """
-    ours, theirs = (_NUMBER.split(_GAP.sub("  ", _RUN_DIRECTORY.sub(r"\1-TIME", line))) for line in (shown, printed))
+    ours, theirs = (_NUMBER.split(_GAP.sub("  ", _alike(line))) for line in (shown, printed))
     pairs = list(zip_longest(ours, theirs, fillvalue=""))
     return all(a == b for a, b in pairs[::2]) and all(numbers_agree(a, b) for a, b in pairs[1::2])
+
+
+def _alike(line: str) -> str:
+    """The line with one name for every run's directory, and with each number's exponent beside it."""
+    return _SHARED_EXPONENT.sub(r"(\1\3 ± \2\3)", _RUN_DIRECTORY.sub(r"\1-TIME", line))
 
 
 def numbers_agree(shown: str, printed: str) -> bool:

@@ -1,30 +1,15 @@
 """`attnlab depth` from a shell: exit codes, stdout and stderr together, the files it leaves."""
 
 import json
-import os
-import subprocess
-import sys
 import unicodedata
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.commands import attnlab
+
 #: Small enough to take no time.
 QUICK = ("--n", "8", "--d-model", "16", "--heads", "2", "--layers", "3", "--seeds", "2")
-
-
-def attnlab(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "attnlab", *arguments],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "NO_COLOR": "1", "COLUMNS": "80"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
 
 
 def columns(line: str) -> int:
@@ -34,10 +19,10 @@ def columns(line: str) -> int:
 
 def test_tells_its_findings_and_names_its_files(tmp_path: Path) -> None:
     ended = attnlab("depth", *QUICK, "--out", "made", cwd=tmp_path)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "Attention alone makes all tokens one" in ended.stdout
-    assert max(map(columns, ended.stdout.splitlines()[:-1])) <= 80
-    assert ended.stdout.splitlines()[-1].startswith("Written: made/ (depth.png .svg .csv")
+    assert (ended.code, ended.err) == (0, "")
+    assert "Attention alone makes all tokens one" in ended.out
+    assert max(map(columns, ended.out.splitlines()[:-1])) <= 80
+    assert ended.out.splitlines()[-1].startswith("Written: made/ (depth.png .svg .csv")
     names = {path.name for path in (tmp_path / "made").iterdir()}
     assert {"result.json", "result.csv", "gains.csv", "depth.png", "depth.svg"} <= names
 
@@ -45,12 +30,12 @@ def test_tells_its_findings_and_names_its_files(tmp_path: Path) -> None:
 def test_json_is_one_document_and_repeats_itself(tmp_path: Path) -> None:
     arguments = ("depth", *QUICK, "--json", "--seed", "3", "--variant", "block")
     ended = attnlab(*arguments, cwd=tmp_path)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    document = json.loads(ended.stdout)
+    assert (ended.code, ended.err) == (0, "")
+    document = json.loads(ended.out)
     assert (document["schema"], document["seed"]) == ("attnlab.depth/1", 3)
     assert [(row["variant"], row["layer"]) for row in document["rows"]] == [("block", layer) for layer in range(4)]
     assert list(tmp_path.iterdir()) == []
-    assert attnlab(*arguments, cwd=tmp_path).stdout == ended.stdout
+    assert attnlab(*arguments, cwd=tmp_path).out == ended.out
 
 
 @pytest.mark.parametrize(
@@ -71,23 +56,23 @@ def test_json_is_one_document_and_repeats_itself(tmp_path: Path) -> None:
 )
 def test_settings_that_cannot_be_are_one_line(arguments: tuple[str, ...], complaint: str, tmp_path: Path) -> None:
     ended = attnlab("depth", *arguments, cwd=tmp_path)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == f"attnlab: error: depth: {complaint}\n"
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == f"attnlab: error: depth: {complaint}\n"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_more_memory_than_may_be_used_is_refused(tmp_path: Path) -> None:
     ended = attnlab("depth", "--n", "8192", "--max-memory", "1GiB", cwd=tmp_path)
-    assert (ended.returncode, ended.stdout) == (4, "")
-    assert ended.stderr.startswith("attnlab: error: depth: 8,192 tokens would need 54.0 GiB")
+    assert (ended.code, ended.out) == (4, "")
+    assert ended.err.startswith("attnlab: error: depth: 8,192 tokens would need 54.0 GiB")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_help_shows_the_examples_that_it_runs(tmp_path: Path) -> None:
     ended = attnlab("depth", "--help", cwd=tmp_path)
-    assert ended.returncode == 0
+    assert ended.code == 0
     line = "depth --layers 24 --variant block --variant block_without_residual --no-figures"
-    assert f"attnlab {line}" in ended.stdout
+    assert f"attnlab {line}" in ended.out
     ran = attnlab(*line.split(), cwd=tmp_path)
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert "no residual path" in ran.stdout
+    assert (ran.code, ran.err) == (0, "")
+    assert "no residual path" in ran.out

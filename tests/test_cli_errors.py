@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,8 @@ import pytest
 from attnlab.__main__ import main
 from attnlab.cli import app, failures
 from attnlab.cli import config as config_commands
-from tests.commands import Ended, attnlab, environment, error_line
+from tests.commands import Ended, attnlab, environment, error_line, stopped
+from tests.patience import PATIENCE
 
 TRACEBACK = "Traceback (most recent call last)"
 
@@ -25,7 +25,13 @@ def shell(line: str, cwd: Path) -> Ended:
     """A line of bash in which `attnlab` is this checkout's; the exit code is that of a pipe's first command."""
     wrapped = f'attnlab() {{ "{sys.executable}" -m attnlab "$@"; }}; {line}; exit ${{PIPESTATUS[0]}}'
     ended = subprocess.run(
-        ["bash", "-c", wrapped], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-c", wrapped],
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
@@ -174,24 +180,11 @@ class TestSignals:
     )
     def test_stop_a_run_that_says_so(self, number: int, code: int, said: str, tmp_path: Path) -> None:
         (tmp_path / "deep.yaml").write_text(
-            "block: {d_model: 128, n_heads: 4, d_ff: null}\nlayers: 20\ninput: {random: {n: 700}}\n", encoding="utf-8"
+            "block: {d_model: 128, n_heads: 4, d_ff: null}\nlayers: 5\ninput: {random: {n: 70}}\n", encoding="utf-8"
         )
-        process = subprocess.Popen(
-            [sys.executable, "-m", "attnlab", "run", "deep.yaml", "--out", "out"],
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # as in a terminal
-        )
+        ended = stopped(number, 8, "run", "deep.yaml", "--out", "out", cwd=tmp_path)
+        assert ended == (code, "", f"attnlab: error: {said}: the result is not complete\n")
         manifest = tmp_path / "out" / "run.json"
-        while not manifest.exists() and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
-        assert (process.returncode, out) == (code, "")
-        assert err == f"attnlab: error: {said}: the result is not complete\n"
         assert json.loads(manifest.read_bytes())["status"] == "interrupted"
         assert [path.name for path in manifest.parent.iterdir()] == ["run.json"]
 

@@ -2,38 +2,24 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-
-def attnlab(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80"}
-    return subprocess.run(
-        [sys.executable, "-m", "attnlab", "gradient", *arguments],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        cwd=cwd,
-        env=environment,
-        check=False,
-    )
+from tests.commands import attnlab
 
 
 def test_one_width(tmp_path: Path) -> None:
-    done = attnlab("--dk", "64", "--rows", "256", "--out", "here", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("d_k 64 · softmax over 128 keys · 256 rows each · seed 0\n")
-    assert done.stdout.splitlines()[-1] == "Written: here/ (result.json, result.csv, run.json)"
-    assert max(map(len, done.stdout.splitlines())) <= 80
+    done = attnlab("gradient", "--dk", "64", "--rows", "256", "--out", "here", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("d_k 64 · softmax over 128 keys · 256 rows each · seed 0\n")
+    assert done.out.splitlines()[-1] == "Written: here/ (result.json, result.csv, run.json)"
+    assert max(map(len, done.out.splitlines())) <= 80
 
 
 def test_a_sweep_writes_its_figure(tmp_path: Path) -> None:
-    done = attnlab("--dk", "8", "--dk", "256", "--rows", "256", "--out", "here", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = attnlab("gradient", "--dk", "8", "--dk", "256", "--rows", "256", "--out", "here", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
     assert {"gradient.png", "gradient.svg", "result.csv", "result.json", "run.json"} <= {
         path.name for path in (tmp_path / "here").iterdir()
     }
@@ -43,17 +29,18 @@ def test_a_sweep_writes_its_figure(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_bare_command_fits_80_columns(tmp_path: Path) -> None:
-    done = attnlab("--no-figures", "--out", "here", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert max(map(len, done.stdout.splitlines())) <= 80
+    done = attnlab("gradient", "--no-figures", "--out", "here", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert max(map(len, done.out.splitlines())) <= 80
 
 
 def test_json_is_one_document_and_repeats(tmp_path: Path) -> None:
     one, two = (
-        attnlab("--json", "--dk", "5", "--n", "7", "--rows", "256", "--seed", "3", cwd=tmp_path) for _ in range(2)
+        attnlab("gradient", "--json", "--dk", "5", "--n", "7", "--rows", "256", "--seed", "3", cwd=tmp_path)
+        for _ in range(2)
     )
-    assert one.stdout == two.stdout
-    document = json.loads(one.stdout)
+    assert one.out == two.out
+    document = json.loads(one.out)
     assert [document[name] for name in ("schema", "seed", "n", "samples")] == ["attnlab.gradient/1", 3, 7, 256]
     assert document["config"] == {"d_k": [5], "n": 7, "rows": 256}
     assert document["rows"][0]["scaled"]["scale"] == pytest.approx(5**-0.5)
@@ -72,19 +59,19 @@ def test_json_is_one_document_and_repeats(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_is_one_line(arguments: list[str], text: str, tmp_path: Path) -> None:
-    done = attnlab(*arguments, cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"attnlab: error: {text}\n")
+    done = attnlab("gradient", *arguments, cwd=tmp_path)
+    assert (done.code, done.out, done.err) == (2, "", f"attnlab: error: {text}\n")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_too_much_memory_is_refused_before_any_work(tmp_path: Path) -> None:
-    done = attnlab("--n", "5000", "--dk", "64", "--max-memory", "100MiB", cwd=tmp_path)
-    assert done.returncode == 4
-    assert done.stderr.startswith("attnlab: error: gradient: 5,000 keys of width 64 would need ")
+    done = attnlab("gradient", "--n", "5000", "--dk", "64", "--max-memory", "100MiB", cwd=tmp_path)
+    assert done.code == 4
+    assert done.err.startswith("attnlab: error: gradient: 5,000 keys of width 64 would need ")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", [["--help"]])
 def test_help_ends_with_examples_that_run(arguments: list[str], tmp_path: Path) -> None:
-    done = attnlab(*arguments, cwd=tmp_path)
-    assert done.stdout.rstrip().endswith("attnlab gradient --dk 64 --n 256 --no-figures")
+    done = attnlab("gradient", *arguments, cwd=tmp_path)
+    assert done.out.rstrip().endswith("attnlab gradient --dk 64 --n 256 --no-figures")

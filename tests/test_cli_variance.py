@@ -2,28 +2,19 @@
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from attnlab.cli.variance import EPILOG
-from tests.architecture_rules import ROOT
-
-
-def attnlab(*arguments: str, cwd: Path, width: int = 80) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": str(width)}
-    command = [sys.executable, "-m", "attnlab", "variance", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+from tests.commands import attnlab
 
 
 def test_one_width(tmp_path: Path) -> None:
-    ended = attnlab("--dk", "64", "--out", "here", cwd=tmp_path)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    lines = ended.stdout.splitlines()
+    ended = attnlab("variance", "--dk", "64", "--out", "here", cwd=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
     assert lines[0] == "Var(q·k) · d_k 64 · 100,000 pairs of normal entries · seed 0"
     found = re.match(r"Var\(q·k\) = (\S+) ± 0.29; theory 64 \(\d\.\d standard errors away: agrees\)", lines[2])
     assert found is not None
@@ -35,23 +26,23 @@ def test_one_width(tmp_path: Path) -> None:
 
 def test_a_sweep_and_its_files(tmp_path: Path) -> None:
     options = ("--dk", "4", "--dk", "32", "--samples", "2000", "--keys", "16", "--seed", "5")
-    ended = attnlab(*options, "--out", "one", cwd=tmp_path)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert max(map(len, ended.stdout.splitlines())) <= 80
+    ended = attnlab("variance", *options, "--out", "one", cwd=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    assert max(map(len, ended.out.splitlines())) <= 80
     names = {path.name for path in (tmp_path / "one").iterdir()}
     assert names == {"variance.png", "variance.svg", "variance.csv", "result.json", "result.csv", "run.json"}
     rows = list(csv.DictReader((tmp_path / "one" / "result.csv").read_text(encoding="utf-8").splitlines()))
     assert [(row["d_k"], row["sampling"]) for row in rows] == [(w, s) for w in ("4", "32") for s in ("pairs", "matrix")]
-    again = attnlab(*options, "--quiet", "--out", "two", cwd=tmp_path)
-    assert again.stdout.splitlines() == [ended.stdout.splitlines()[-1].replace("one/", "two/")]
+    again = attnlab("variance", *options, "--quiet", "--out", "two", cwd=tmp_path)
+    assert again.out.splitlines() == [ended.out.splitlines()[-1].replace("one/", "two/")]
     for name in names - {"run.json"}:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 def test_json_is_one_document_and_writes_nothing(tmp_path: Path) -> None:
-    ended = attnlab("--dk", "4", "--samples", "500", "--distribution", "uniform", "--json", cwd=tmp_path)
-    assert (ended.returncode, ended.stderr, list(tmp_path.iterdir())) == (0, "", [])
-    document = json.loads(ended.stdout)
+    ended = attnlab("variance", "--dk", "4", "--samples", "500", "--distribution", "uniform", "--json", cwd=tmp_path)
+    assert (ended.code, ended.err, list(tmp_path.iterdir())) == (0, "", [])
+    document = json.loads(ended.out)
     assert (document["schema"], document["seed"]) == ("attnlab.variance/1", 0)
     assert document["config"] == {
         "d_k": [4],
@@ -65,15 +56,15 @@ def test_json_is_one_document_and_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_without_widths_there_are_eleven(tmp_path: Path) -> None:
-    ended = attnlab("--samples", "100", "--keys", "4", "--json", cwd=tmp_path)
-    rows = json.loads(ended.stdout)["rows"]
+    ended = attnlab("variance", "--samples", "100", "--keys", "4", "--json", cwd=tmp_path)
+    rows = json.loads(ended.out)["rows"]
     assert [row["d_k"] for row in rows if row["sampling"] == "pairs"] == [2**power for power in range(11)]
 
 
 def test_a_block_s_own_scores(tmp_path: Path) -> None:
-    ended = attnlab("--config", "vaswani-base", "--json", cwd=tmp_path)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    document = json.loads(ended.stdout)
+    ended = attnlab("variance", "--config", "vaswani-base", "--json", cwd=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    document = json.loads(ended.out)
     assert document["config"]["block"]["d_model"] == 512
     assert len(document["heads"]) == 8
     assert all(abs(head["z"]) <= 4 and 0.9 < head["expected"] < 1.1 for head in document["heads"])
@@ -86,9 +77,9 @@ def test_the_examples_of_the_help_run(tmp_path: Path) -> None:
     examples = re.findall(r"^  attnlab variance (.*)$", EPILOG, re.MULTILINE)
     assert len(examples) == 2
     for example in examples:
-        ended = attnlab(*example.split(), cwd=tmp_path)
-        assert (ended.returncode, ended.stderr) == (0, "")
-        assert max(map(len, ended.stdout.splitlines()[:-1])) <= 80
+        ended = attnlab("variance", *example.split(), cwd=tmp_path)
+        assert (ended.code, ended.err) == (0, "")
+        assert max(map(len, ended.out.splitlines()[:-1])) <= 80
 
 
 @pytest.mark.parametrize(
@@ -114,13 +105,13 @@ def test_the_examples_of_the_help_run(tmp_path: Path) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_cannot_be_is_one_line_and_exit_2(arguments: list[str], complaint: str, tmp_path: Path) -> None:
-    ended = attnlab(*arguments, cwd=tmp_path)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == f"attnlab: error: {complaint}\n"
+    ended = attnlab("variance", *arguments, cwd=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == f"attnlab: error: {complaint}\n"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_too_much_memory_is_exit_4(tmp_path: Path) -> None:
-    ended = attnlab("--dk", "64", "--keys", "1000000", "--max-memory", "100MiB", cwd=tmp_path)
-    assert (ended.returncode, ended.stdout) == (4, "")
-    assert re.fullmatch(r"attnlab: error: variance: --dk 64 and --keys 1000000 would need .* GiB, .*\n", ended.stderr)
+    ended = attnlab("variance", "--dk", "64", "--keys", "1000000", "--max-memory", "100MiB", cwd=tmp_path)
+    assert (ended.code, ended.out) == (4, "")
+    assert re.fullmatch(r"attnlab: error: variance: --dk 64 and --keys 1000000 would need .* GiB, .*\n", ended.err)

@@ -26,6 +26,7 @@ from tests.checkpoint_copies import (
     write_raw,
 )
 from tests.commands import attnlab, environment, error_line
+from tests.patience import PATIENCE
 
 INDEX = "model.safetensors.index.json"
 FIRST, SECOND, THIRD = (f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3))
@@ -78,7 +79,7 @@ def watched(folder: Path) -> tuple[str, set[Path]]:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")

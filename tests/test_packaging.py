@@ -16,8 +16,9 @@ import pytest
 
 import attnlab
 from attnlab.files.presets import preset_names, preset_path
+from tests.commands import ROOT
+from tests.patience import PATIENCE
 
-ROOT = Path(__file__).parent.parent
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--isolated")
 
 pytestmark = pytest.mark.slow
@@ -26,7 +27,9 @@ pytestmark = pytest.mark.slow
 def completed(*command: str | Path, cwd: Path) -> str:
     """What a command prints, run where nothing leads Python to this folder; it must succeed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    ended = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 

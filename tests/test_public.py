@@ -11,6 +11,7 @@ import pytest
 
 import attnlab
 from tests.architecture_rules import ROOT, modules
+from tests.patience import PATIENCE
 
 #: All different primes, so that no transposition passes.
 N, D_MODEL, HEADS, D_K, D_V, D_FF, LAYERS = 7, 13, 3, 5, 11, 17, 2
@@ -24,7 +25,9 @@ def imported(*arguments: str, cwd: Path) -> set[str]:
     """The packages that Python imports on the way through a command: its own log of imports is read."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     python = [sys.executable, "-X", "importtime", *arguments]
-    ended = subprocess.run(python, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    ended = subprocess.run(
+        python, cwd=cwd, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
     lines = (line for line in ended.stderr.splitlines() if line.startswith("import time:"))
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 
@@ -51,7 +54,7 @@ def test_a_run_without_figures_imports_neither_matplotlib_nor_pydantic(tmp_path:
 @pytest.mark.parametrize("command", [["--version"], ["--debug", "--version"]], ids=" ".join)
 def test_the_version_is_printed(command: list[str]) -> None:
     python = [sys.executable, "-m", "attnlab", *command]
-    ended = subprocess.run(python, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(python, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"attnlab {attnlab.__version__}\n", "")
 
 

@@ -19,6 +19,7 @@ SHOWN = """\
 Scores                 measured  if isotropic
 mean, variance     0.41, 1.92    -
 T3 = LayerNorm(T2)   2.47e-10    1.00
+Spread (4.32 ± 0.14)e-16  (1.70 ± 0.12)e-03
 Checks: rows sum to 1 (off by at most 4.7e-08) · ‖o‖ ≤ max‖v‖ (0.72 of it)
     bank  .09  .04  .69* over 13 keys of 384
 Written: outputs/run-20261122-193012-3f9a/ (result.json)""".splitlines()
@@ -90,6 +91,8 @@ def changed(before: str, after: str) -> list[str]:
         ("  2.47e-10", " -9.07e-10"),
         ("Scores                 ", "Scores                "),
         ("384", "386"),
+        ("(4.32 ± 0.14)", "(4.25 ± 0.31)"),
+        ("(1.70 ±", "(1.72 ±"),
     ],
 )
 def test_another_machines_last_digits_agree(before: str, after: str) -> None:
@@ -114,6 +117,9 @@ def test_another_machines_last_digits_agree(before: str, after: str) -> None:
         ("4.7e-08", "4.7e-06"),
         ("4.7e-08", "4.7e-04"),
         ("4.7e-08", "4.7e-8"),
+        ("0.14)e-16", "0.14)e-13"),
+        ("(1.70 ±", "(1.79 ±"),
+        ("0.12)e-03", "0.12)e-04"),
         ("outputs/run-", "outputs/why-"),
         ("(result.json)", "(result.json)\n\nmore"),
         ("\nChecks", "\n\nChecks"),

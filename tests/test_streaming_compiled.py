@@ -19,6 +19,7 @@ from attnlab.maths.kernels import kernel_for
 from attnlab.maths.streaming import attention_statistics
 from attnlab.maths.tiles import FLOORS, in_numpy
 from tests.oracles import DEFAULTS
+from tests.patience import PATIENCE
 from tests.streaming_cases import HAS_NUMBA, draw, inputs_of, needs_numba
 
 Array = NDArray[Any]
@@ -148,7 +149,7 @@ def ended(code: str, *, cwd: Path, **environment: str) -> subprocess.CompletedPr
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA")}
     python = [sys.executable, "-W", "error", "-c", code]
     return subprocess.run(
-        python, cwd=cwd, env=kept | environment, capture_output=True, text=True, timeout=120, check=False
+        python, cwd=cwd, env=kept | environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 

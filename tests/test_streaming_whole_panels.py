@@ -14,6 +14,7 @@ from attnlab.maths import jobs, plan
 from attnlab.maths.bands import Band, largest_in_band
 from attnlab.maths.plan import plan_for, stripe_bytes
 from attnlab.maths.streaming import stream
+from tests.patience import PATIENCE
 from tests.streaming_cases import assert_same, dense, draw, inputs_of, needs_numba, streamed
 
 Array = NDArray[Any]
@@ -183,7 +184,7 @@ def test_processors_of_other_kinds(features: str, shape: str, tmp_path: Any) -> 
         env=made | {"PYTHONPATH": ":".join(filter(None, sys.path)), "PATH": ""},
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=PATIENCE,
         check=False,
     )
     assert (found.stdout, found.stderr) == (f"{shape}\n", "")

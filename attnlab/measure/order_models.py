@@ -111,18 +111,25 @@ def _fit(points: Points, names: Sequence[str], columns: Sequence[Array], free: S
 def non_negative(basis: Array, wanted: Array, free: Sequence[int] = ()) -> Array:
     """x ≥ 0 (but for the `free` ones) with the least ‖basis·x − wanted‖: of every choice of columns, the best feasible.
 
+    Fewer columns come no nearer, so that none are tried that are all among those of a feasible choice.
+
     Args:
-        basis: (points, columns), three columns or so: all their subsets are tried.
+        basis: (points, columns), three columns or so: all their subsets may be tried.
         wanted: (points,)
     """
     columns = basis.shape[1]
     best, least = np.zeros(columns), float(wanted @ wanted)
-    for count in range(1, columns + 1):
+    settled: list[set[int]] = []
+    for count in range(columns, 0, -1):
         for chosen in map(list, combinations(range(columns), count)):
+            if any(within.issuperset(chosen) for within in settled):
+                continue
             x = np.linalg.lstsq(basis[:, chosen], wanted, rcond=None)[0]
+            if not all(value >= 0 or column in free for column, value in zip(chosen, x, strict=True)):
+                continue
+            settled.append({*chosen})
             off = basis[:, chosen] @ x - wanted
-            feasible = all(value >= 0 or column in free for column, value in zip(chosen, x, strict=True))
-            if feasible and float(off @ off) < least:
+            if float(off @ off) < least:
                 best, least = np.zeros(columns), float(off @ off)
                 best[chosen] = x
     return best

@@ -4,6 +4,7 @@ Lengths are points on a sheet 16 cm wide, y going down. At 8 cm, the column of a
 no text is set below `TEXT`, so that 6 points are left of it then.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -54,10 +55,11 @@ def fitted(text: str, room: float, size: float = TEXT, bold: bool = False) -> st
     """`text` in at most so many points of width: what does not fit gives way to an ellipsis."""
     if measured(text, size, bold).width <= room:
         return text
-    kept = text
-    while kept and measured(kept.rstrip() + "…", size, bold).width > room:
-        kept = kept[:-1]
-    return kept.rstrip() + "…"
+
+    def cut(kept: int) -> str:
+        return text[:kept].rstrip() + "…"
+
+    return cut(bisect_right(range(1, len(text) + 1), room, key=lambda kept: measured(cut(kept), size, bold).width))
 
 
 def wrapped(text: str, room: float, size: float = TEXT, bold: bool = False, most: int = 2) -> list[str]:
@@ -77,10 +79,10 @@ def _halves(text: str, room: float, size: float, bold: bool) -> list[str]:
     """Two lines that part at a comma, colon or semicolon, the more even the better; none where they would not fit."""
     found = []
     for place, character in enumerate(text[:-1]):
-        lines = [text[: place + 1], text[place + 1 :].strip()]
-        widths = [measured(line, size, bold).width for line in lines]
-        if character in ",;:" and text[place + 1] == " " and max(widths) <= room:
-            found.append((max(widths), lines))
+        if character in ",;:" and text[place + 1] == " ":
+            lines = [text[: place + 1], text[place + 1 :].strip()]
+            width = max(measured(line, size, bold).width for line in lines)
+            found += [(width, lines)] if width <= room else []
     return min(found)[1] if found else []
 
 

@@ -6,6 +6,8 @@ The small experiment's results are the same every time, so that what a fault lef
 import functools
 import json
 import os
+import signal
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -16,6 +18,7 @@ from attnlab import records
 from attnlab.__main__ import main
 from attnlab.cli import app, output
 from attnlab.cli.failures import guarded
+from attnlab.cli.progress import Progress
 from attnlab.errors import WriteError
 from attnlab.files import points, runs
 from attnlab.files.documents import csv_bytes, npz_bytes
@@ -128,8 +131,23 @@ class Unsynced:
         """Do nothing."""
 
 
+def stopped() -> int:
+    """attnlab, which gets a signal at a step of its work: `N SIGNAL` stand before its own arguments."""
+    step, number = (int(sys.argv.pop(1)) for _ in range(2))
+    advance = Progress.advance
+
+    def advanced(bar: Progress) -> None:
+        advance(bar)
+        if bar.done == step:
+            signal.raise_signal(number)
+
+    Progress.advance = advanced  # type: ignore[method-assign]
+    return main()
+
+
 PROGRAMS: dict[str, Callable[[], int]] = {
     "attnlab": main,
+    "stopped": stopped,
     "squares": squares,
     "naive": naive,
     "unsynced": unsynced,

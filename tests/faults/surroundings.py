@@ -10,6 +10,7 @@ from typing import NamedTuple
 from tests.commands import ROOT
 from tests.faults import oracle
 from tests.faults.oracle import Complaint, Ended, Expected, Undisturbed
+from tests.patience import PATIENCE
 
 #: Root without root's right to write anywhere.
 ORDINARY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
@@ -144,7 +145,7 @@ class Surroundings:
             capture_output=True,
             encoding="utf-8",
             errors="backslashreplace",
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         return Ended(ended.returncode, ended.stdout, ended.stderr)

@@ -5,6 +5,7 @@ hold of it, so that the n-th call is the program's own n-th, and not one of the 
 """
 
 import ctypes
+import gc
 import importlib
 import io
 import json
@@ -17,6 +18,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from tests.patience import PATIENCE
 
 #: What a command may import on its way, so that no fork imports it again.
 IMPORTED = [
@@ -34,8 +37,6 @@ IMPORTED = [
     ),
     "tests.faults.programs",
 ]
-#: Seconds that a run may take.
-LONGEST = 60
 #: Exit code of a run that was interrupted before its program's first line.
 EARLY = 99
 #: Signals that wait until a fork's program begins.
@@ -47,9 +48,10 @@ class Zygote:
     """The server, and the way to ask it."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = dict(environment)
         command = [sys.executable, "-m", "tests.faults.zygote"]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=dict(environment), text=True)
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=self.environment, text=True)
 
     def run(self, program: str, *arguments: str, **request: Any) -> int:
         """Run a program in a fork; its exit code, negative for a signal. See `_child` for what may be asked."""
@@ -63,7 +65,7 @@ class Zygote:
 
     def close(self) -> None:
         """End the server."""
-        self.process.communicate(timeout=LONGEST)
+        self.process.communicate(timeout=PATIENCE)
 
 
 def serve() -> None:
@@ -72,6 +74,7 @@ def serve() -> None:
         importlib.import_module(name)
     importlib.import_module("tests.faults.programs").pictures()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
+    gc.freeze()  # nothing of what is here is garbage that a fork should look for
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         request = json.loads(line)
@@ -101,15 +104,14 @@ def _watched(child: int, line: socket.socket, request: Mapping[str, Any]) -> int
 def _ended(child: int, signals: list[tuple[float, int]]) -> int:
     """Wait for the child's end; send it the signals asked for on the way, each so many seconds after the start."""
     begun = time.monotonic()
-    while True:
+    while signals:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return status
         while signals and time.monotonic() - begun >= signals[0][0]:
             os.kill(child, signals.pop(0)[1])
-        if time.monotonic() - begun > LONGEST:
-            os.kill(child, signal.SIGKILL)
         time.sleep(0.001)
+    return os.waitpid(child, 0)[1]
 
 
 def _attached(child: int, options: Sequence[str]) -> "subprocess.Popen[str]":
@@ -123,7 +125,9 @@ def _attached(child: int, options: Sequence[str]) -> "subprocess.Popen[str]":
 
 def _child(request: Mapping[str, Any], line: socket.socket) -> None:
     """The program, in the surroundings that the request describes: cwd, env, unset, out, err, file_size, arguments."""
-    ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYBODY, 0, 0, 0)
+    if request.get("strace"):
+        ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYBODY, 0, 0, 0)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)  # ends it
     os.chdir(request["cwd"])
     os.environ.update(request.get("env", {}))
     for name in request.get("unset", ()):

@@ -38,7 +38,7 @@ OF_PYTHON = (".py", ".pyc", ".so", ".pth")
 class Limits(NamedTuple):
     """What one file may cost."""
 
-    #: of wall time
+    #: of the processor's time, which is the same however busy the machine is
     seconds: float = 10.0
     #: bytes beyond those held before: so many, whatever the file, and so many for each byte of it; Rust's first panic
     #: alone takes 50 MiB, to find its way back
@@ -107,11 +107,11 @@ class Judge:
         """What the parser makes of a file of these bytes."""
         folder = self.ready(parser)
         (folder / parser.target).write_bytes(data)
-        before, started = _resident(), time.perf_counter()
+        before, started = _resident(), time.process_time()
         with self.watch.on(folder), warnings.catch_warnings():
             warnings.simplefilter("error")
             kind, text, traced = _called(parser, folder, limits.seconds)
-        seconds, peak = time.perf_counter() - started, max(traced, _highest() - before)
+        seconds, peak = time.process_time() - started, max(traced, _highest() - before)
         if kind != FAULT and self.watch.seen:
             kind, text = FAULT, f"beyond its folder: {self.watch.seen[0]}"
         if kind != FAULT and peak > limits.most_bytes(len(data)):
@@ -131,9 +131,9 @@ class Judge:
 
 def _called(parser: Parser, folder: Path, seconds: float) -> tuple[str, str, int]:
     """Kind, text, and the bytes that Python and numpy took at the highest."""
-    signal.signal(signal.SIGALRM, _ring)
+    signal.signal(signal.SIGPROF, _ring)
     tracemalloc.start()
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         parser.read(folder)
         kind, text = ACCEPTED, ""
@@ -145,7 +145,7 @@ def _called(parser: Parser, folder: Path, seconds: float) -> tuple[str, str, int
     except BaseException as error:  # a Rust panic is no Exception
         kind, text = FAULT, f"{type(error).__name__}: {str(error)[:200]!r} at {_place(error)}"
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         traced = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     return kind, text, traced

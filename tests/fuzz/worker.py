@@ -1,26 +1,29 @@
 """A process of its own that puts files before parsers: what kills it or never ends is a fault like any other."""
 
+import math
 import os
 import pickle
 import resource
 import select
+import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from tests.fuzz.broken import BROKEN
 from tests.fuzz.oracle import FAULT, TIME, Judge, Limits, Outcome
 from tests.fuzz.parsers import PARSERS, ROOT
+from tests.patience import PATIENCE
 
 #: Of address space: what is asked for beyond it fails.
 MOST_ADDRESSES = 4 << 30
-#: Seconds beyond the limit in which a process may still speak up for itself.
-GRACE = 2.0
-#: To start and to read every good file.
-START = 60.0
+#: Seconds of the processor's time beyond the limit in which a process may still speak up for itself.
+GRACE = 0.5
 
 
 class Worker:
@@ -33,25 +36,18 @@ class Worker:
         self._known: set[str] = set()
 
     def judged(self, name: str, data: bytes) -> Outcome:
-        """What the parser of that name makes of a file of these bytes.
-
-        What takes too long is tried once more: a machine that others use stands still at times.
-        """
-        outcome = self._once(name, data)
-        return self._once(name, data) if outcome.kind == FAULT and outcome.text.startswith(TIME) else outcome
-
-    def _once(self, name: str, data: bytes) -> Outcome:
+        """What the parser of that name makes of a file of these bytes."""
         self._process = self._process or _started(self._home.name)
         if name not in self._known:
-            readied = self._asked(name, None, START)
+            readied = self._asked(name, None)
             if readied is not None:
                 raise AssertionError(f"{name}: its own good files: {readied}")
             self._known.add(name)
-        outcome = self._asked(name, data, self.limits.seconds + GRACE)
+        outcome = self._asked(name, data)
         assert outcome is not None
         return outcome
 
-    def _asked(self, name: str, data: bytes | None, seconds: float) -> Outcome | None:
+    def _asked(self, name: str, data: bytes | None) -> Outcome | None:
         """The process's answer: to a file, an outcome; to no file, that it is ready."""
         process = self._process
         assert process is not None
@@ -59,15 +55,18 @@ class Worker:
         assert process.stdout is not None
         pickle.dump((name, data, self.limits), process.stdin)
         process.stdin.flush()
-        if not select.select([process.stdout], [], [], seconds)[0]:
+        if not select.select([process.stdout], [], [], PATIENCE)[0]:
             self._end()
-            return Outcome(FAULT, f"{TIME}: no end after {seconds} s", seconds, 0)
+            return Outcome(FAULT, f"{TIME}: it waits for something", 0.0, 0)
         try:
             answer: Outcome | None = pickle.load(process.stdout)
         except EOFError:
             process.wait()
             self._end()
-            return Outcome(FAULT, f"killed: exit code {process.returncode}", 0.0, 0)
+            seconds = self.limits.seconds
+            endless = process.returncode == -signal.SIGXCPU
+            text = f"{TIME}: no end after {seconds} s" if endless else f"killed: exit code {process.returncode}"
+            return Outcome(FAULT, text, seconds if endless else 0.0, 0)
         return answer
 
     def _end(self) -> None:
@@ -109,8 +108,21 @@ def serve() -> None:
             return
         parser = (PARSERS | BROKEN)[name]
         judge.ready(parser)
-        pickle.dump(None if data is None else judge.judged(parser, data, limits), answers)
+        with ended_beyond(limits.seconds + GRACE):
+            outcome = None if data is None else judge.judged(parser, data, limits)
+        pickle.dump(outcome, answers)
         answers.flush()
+
+
+@contextmanager
+def ended_beyond(seconds: float) -> Iterator[None]:
+    """The system ends this process when it has worked so long, or up to a second more: a limit is in whole seconds."""
+    limit = math.ceil(time.process_time() + seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 if __name__ == "__main__":
