@@ -1,5 +1,7 @@
 """What families' tables say, on settings and tensors small enough to check by hand."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from attnlab.errors import InputError
+from attnlab.maths.activations import ELEMENTWISE
 from attnlab.maths.architecture import LinearScaling, Llama3Scaling, Rotary
 from attnlab.maths.weights import weight_shapes
 from attnlab.models.blocks import block_specs, family_of
@@ -109,6 +112,48 @@ class TestSpellings:
         assert specs("llama", head_dim=None, num_key_value_heads=None)[0].d_k == 2
 
 
+def normal_share(x: float) -> float:
+    return (1 + math.erf(x / math.sqrt(2))) / 2
+
+
+def tanh_share(x: float) -> float:
+    return (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+
+
+class TestActivations:
+    """By the formulas that the words name in transformers (activations.py)."""
+
+    @pytest.mark.parametrize(
+        ("word", "share"),
+        [
+            ("gelu", normal_share),
+            ("gelu_python", normal_share),
+            ("gelu_new", tanh_share),
+            ("gelu_pytorch_tanh", tanh_share),
+            ("gelu_fast", lambda x: (1 + math.tanh(x * 0.7978845608 * (1 + 0.044715 * x * x))) / 2),
+            ("gelu_accurate", tanh_share),
+            ("relu", lambda x: float(x > 0)),
+            ("silu", lambda x: 1 / (1 + math.exp(-x))),
+            ("swish", lambda x: 1 / (1 + math.exp(-x))),
+        ],
+    )
+    def test_each_word_s(self, word: str, share: Callable[[float], float]) -> None:
+        """x·share(x); the two gelus are 5e-4 apart at most, and 1e-4 where they are tried."""
+        x = np.array([-2.5, -0.5, 0.3, 2.0])
+        expected = [value * share(value) for value in x.tolist()]
+        np.testing.assert_allclose(ELEMENTWISE[specs("bert", hidden_act=word)[0].activation](x), expected, rtol=1e-9)
+        if word == "relu":
+            assert "hidden_act: 'relu'; expected gelu, " in refused("llama", hidden_act=word)
+        else:
+            gated = specs("llama", hidden_act=word)[0]
+            assert gated.gated
+            np.testing.assert_allclose(ELEMENTWISE[gated.activation](x), expected, rtol=1e-9)
+
+    def test_gemma_s_first_releases_mean_the_approximation_by_gelu(self) -> None:
+        assert specs("gemma", head_dim=2, hidden_act="gelu")[0].activation == "geglu_tanh"
+        assert specs("llama", hidden_act="gelu")[0].activation == "geglu"
+
+
 class TestRotary:
     def test_the_newer_spelling(self) -> None:
         given = {"rope_theta": 500.0, "rope_type": "linear", "factor": 4.0}
@@ -137,6 +182,27 @@ class TestRotary:
         ):
             position = specs("gpt_neox", hidden_size=20, **settings)[0].position
             assert position == Rotary(fraction=0.5)
+
+    @pytest.mark.parametrize(("share", "heads"), [(0.9, 2), (0.7, 2), (2 / 3, 2), (1.0, 5)])
+    def test_a_part_that_ends_between_two_numbers_turns_those_before(self, share: float, heads: int) -> None:
+        """Two of three, as transformers' int(head_dim * partial_rotary_factor) has it, or both of two."""
+        position = specs(
+            "phi", hidden_size=2 * 3 if heads == 2 else 10, num_attention_heads=heads, partial_rotary_factor=share
+        )
+        assert position[0].position == Rotary(fraction=share)
+
+    @pytest.mark.parametrize("share", [0.3, 0.6, 1.0, 1.01, 2.0, 1e308])
+    def test_a_part_that_turns_none_or_an_odd_number_or_more_than_there_are(self, share: float) -> None:
+        """Of three numbers: 0, 1, 3, and more than there are, up to what no number holds."""
+        line = refused("phi", hidden_size=6, num_attention_heads=2, partial_rotary_factor=share)
+        said = f"partial_rotary_factor: {share}; expected a share of head_dim that turns an even number of 3"
+        assert line == f"config.json: {said}"
+
+    @pytest.mark.parametrize("share", [1.01, 1e308])
+    def test_more_than_all_is_refused_where_all_is_even(self, share: float) -> None:
+        assert "expected a share of head_dim that turns an even number of 2" in refused(
+            "phi", partial_rotary_factor=share
+        )
 
     def test_what_is_not_known_is_refused(self) -> None:
         line = refused("llama", rope_scaling={"rope_type": "yarn", "factor": 4.0})
