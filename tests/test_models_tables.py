@@ -14,7 +14,7 @@ from attnlab.maths.architecture import LinearScaling, Llama3Scaling, Rotary
 from attnlab.maths.weights import weight_shapes
 from attnlab.models.blocks import block_specs, family_of
 from attnlab.models.families import FAMILIES
-from attnlab.models.settings import Settings
+from attnlab.models.settings import Settings, resolved
 from attnlab.models.tensors import layer_sources
 
 Array = NDArray[Any]
@@ -285,3 +285,55 @@ class TestGains:
         np.testing.assert_array_equal(source.ours(np.float32([-0.5, 0.25])), np.float32([0.5, 1.25]))
         plain = layer_sources(FAMILIES["llama"], specs("llama")[0], 0)["ln1.w"]
         np.testing.assert_array_equal(plain.ours(np.float32([-0.5, 0.25])), np.float32([-0.5, 0.25]))
+
+
+class TestWhatIsNotSaid:
+    """The defaults of transformers' configuration classes, for config.json leaves out what equals them."""
+
+    @pytest.mark.parametrize(
+        ("family", "eps", "activation", "position"),
+        [
+            ("bert", 1e-12, "gelu", "none"),
+            ("roberta", 1e-12, "gelu", "none"),
+            ("distilbert", 1e-12, "gelu", "none"),
+            ("gpt2", 1e-5, "gelu_tanh", "none"),
+            ("gpt_neox", 1e-5, "gelu", Rotary(fraction=0.25)),
+            ("opt", 1e-5, "relu", "none"),
+            ("bloom", 1e-5, "gelu_tanh", "alibi"),
+            ("phi", 1e-5, "gelu_tanh", Rotary(fraction=0.5)),
+            ("llama", 1e-6, "swiglu", Rotary()),
+            ("mistral", 1e-6, "swiglu", Rotary()),
+            ("qwen2", 1e-6, "swiglu", Rotary()),
+            ("gemma", 1e-6, "geglu_tanh", Rotary()),
+            ("gemma2", 1e-6, "geglu_tanh", Rotary()),
+            ("olmo2", 1e-5, "swiglu", Rotary()),
+        ],
+    )
+    def test_of_every_family(self, family: str, eps: float, activation: str, position: object) -> None:
+        widths = {"num_attention_heads": 2, "num_hidden_layers": 1, "hidden_size": 16, "intermediate_size": 7}
+        own = {"dim": 16, "n_heads": 2, "n_layers": 1, "hidden_dim": 7, "ffn_dim": 7, "head_dim": 8}
+        if family != "distilbert":
+            own = {**widths, "ffn_dim": 7, "head_dim": 8, "query_pre_attn_scalar": 8}
+        (spec,) = block_specs(FAMILIES[family], Settings(own, "config.json"))
+        assert (spec.norm_eps, spec.activation, spec.position) == (eps, activation, position)
+        assert (spec.n_kv_heads, spec.d_k, spec.d_ff) == (2, 8, 64 if family == "bloom" else 7)
+
+    @pytest.mark.parametrize(
+        ("said", "norm", "position"),
+        [
+            ({}, "final_layer_norm", "pre"),
+            ({"_remove_final_layer_norm": True}, "", "pre"),
+            ({"do_layer_norm_before": False}, "", "post"),
+            ({"do_layer_norm_before": True, "_remove_final_layer_norm": False}, "final_layer_norm", "pre"),
+        ],
+    )
+    def test_opt_norms_last_unless_it_norms_after_or_its_early_release_did_not(
+        self, said: dict[str, object], norm: str, position: str
+    ) -> None:
+        given = {**SMALL, "ffn_dim": 7, "model_type": "opt", **said}
+        assert resolved(FAMILIES["opt"].final_norm, Settings(given, "config.json")) == norm
+        assert specs("opt", **said)[0].norm_position == position
+
+    def test_opt_has_biases_unless_it_says_no(self) -> None:
+        assert specs("opt")[0].bias is True
+        assert specs("opt", enable_bias=False)[0].bias == ("norm",)
