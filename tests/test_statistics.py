@@ -217,7 +217,8 @@ class TestReasons:
             assert joined_heads(parts).reasons == alone.reasons
         for parts in ([plain, alone], [alone, plain], [alone, broken, plain]):
             assert joined_heads(parts).reasons == {}
-        assert joined_heads([broken, broken]).reasons == broken.reasons
+        for parts in ([broken], [broken, broken]):
+            assert joined_heads(parts).reasons == broken.reasons
 
 
 def one_key_ahead(gap: float, others: int) -> tuple[Array, Array, Array]:
