@@ -49,3 +49,29 @@ def test_another_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocator, "_glibc", lambda: None)
     with memory_kept() as kept:
         assert not kept
+
+
+class Library:
+    """A C library that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, ...]] = []
+
+    def mallopt(self, name: int, value: int) -> int:
+        self.told.append((name, value))
+        return 1
+
+    def malloc_trim(self, pad: int) -> int:
+        self.told.append((pad,))
+        return 1
+
+
+def test_what_is_set_back_is_what_the_manual_says_glibc_begins_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """mallopt(3): M_TRIM_THRESHOLD is −1 and begins with 128·1024, M_MMAP_MAX is −4 and begins with 65536."""
+    library = Library()
+    monkeypatch.setattr(allocator, "_glibc", lambda: library)
+    with memory_kept() as kept:
+        assert kept
+        assert dict(library.told) == {-1: 2**31 - 1, -4: 0}  # no threshold that an int can say is larger
+        library.told.clear()
+    assert library.told == [(-1, 131_072), (-4, 65_536), (0,)]

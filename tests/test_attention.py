@@ -225,3 +225,35 @@ class TestDtypes:
         np.testing.assert_array_equal(found.weights, [[1, 0]])
         assert found.lse.item() == 160_000
         assert np.isposinf(attention_scores(q, k, scale=1.0)).all()
+
+
+class TestABiasThatIsAFunction:
+    """What it returns is converted to what is computed in, as an array of that dtype would be."""
+
+    bias = np.random.default_rng(4).standard_normal((7, 13))
+
+    def given(self, head: int, queries: slice, keys: slice) -> Array:
+        return np.asarray(self.bias[queries, keys])
+
+    def test_float32_stays_float32(self) -> None:
+        arrays = primes(np.float32)
+        arrays = {name: array[0] for name, array in arrays.items()}
+        found, expected = attention(**arrays, bias=self.given), attention(**arrays, bias=self.bias.astype(np.float32))
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ours.dtype == np.float32
+            np.testing.assert_array_equal(ours, theirs)
+        scores = attention_scores(arrays["q"], arrays["k"], bias=self.given)
+        assert scores.dtype == np.float32
+
+    def test_one_that_float32_cannot_hold_hides_the_key(self) -> None:
+        q, k, v = (np.ones((3, 2), np.float32) for _ in range(3))
+        found = attention(q, k, v, bias=lambda head, queries, keys: np.full((3, 3), -1e39))
+        assert (found.lse == -np.inf).all()
+        assert not found.weights.any()
+
+    def test_half_inputs_are_computed_in_float32_and_their_bias_too(self) -> None:
+        """float16 ends at 65504: 100,000 and 99,999 would both be infinite."""
+        q, k, v = (np.ones((1, 2), np.float16), np.ones((2, 2), np.float16), np.array([[1.0], [0.0]], np.float16))
+        found = attention(q, k, v, bias=lambda head, queries, keys: np.array([[1e5, 1e5 - 1]]))
+        share = 1 / (1 + math.exp(-1))
+        np.testing.assert_allclose(found.weights, [[share, 1 - share]], rtol=2**-10)

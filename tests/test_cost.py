@@ -1,5 +1,6 @@
 """`attnlab cost` from the inside: what it finds and says, what is drawn, and a run set beside the count."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from attnlab.errors import MemoryRefused, UsageError
 from attnlab.experiments import cost_measured
 from attnlab.experiments.cost import CostConfig, CostRecord, run, shape_of, steps
 from attnlab.experiments.cost_figures import figures, lengths
-from attnlab.experiments.cost_measured import MeasuredPart
+from attnlab.experiments.cost_measured import MATRICES, MeasuredPart, affordable_tokens
 from attnlab.experiments.cost_report import byte_unit, csv_table, document, duration, in_bytes, percent, report, scaled
 from attnlab.experiments.cost_tasks import PIECES, SQUARE, block_tasks, core_inputs, slope_panels
 from attnlab.files.config import load_config
@@ -300,6 +301,34 @@ class TestMeasured:
         assert roomy is not None
         assert tight is not None
         assert tight.n < roomy.n == 4096
+
+    def test_one_token_fits_where_its_own_vectors_do(self) -> None:
+        """Each doubling of the tokens takes as much again as they did: so did the first token before it."""
+        block = small().block
+
+        def tokens(max_bytes: int) -> int:
+            """Of four, those that can be afforded; 0 where it is refused."""
+            try:
+                return affordable_tokens(
+                    block, lambda n: part_costs(shape_of(block), n), 4, np.dtype(np.float32), max_bytes
+                )
+            except MemoryRefused:
+                return 0
+
+        def least(wanted: int) -> int:
+            return bisect_left(range(2**20), wanted, key=tokens)
+
+        one, two, four = least(1), least(2), least(4)
+        assert 0 < four - two == 2 * (two - one)
+
+    def test_the_core_is_dense_while_its_matrices_fit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        config = replace(small(), measured=True)
+        matrices = MATRICES * config.block.n_heads * 17**2 * 4  # float32
+        for most, kernel in ((matrices, "dense"), (matrices - 1, "streaming")):
+            monkeypatch.setattr(cost_measured, "DENSE_BYTES", most)
+            measured = run(config).measured
+            assert measured is not None
+            assert measured.kernel == kernel
 
     def test_weights_that_do_not_fit_are_refused(self) -> None:
         with pytest.raises(MemoryRefused, match=r"--against measured: one block's weights take .* give --max-memory"):

@@ -25,7 +25,7 @@ from attnlab.theory.costs import (
     part_costs,
     visible_pairs,
 )
-from attnlab.theory.crossovers import Crossover, crossover, stack_crossover
+from attnlab.theory.crossovers import Crossover, crossover
 from tests.flop_counter import Walk, agrees
 
 #: Every axis another prime, or the product of two; two query heads to a key head.
@@ -133,6 +133,8 @@ class TestWalk:
         for part, array in kept.items():
             if part in parts:
                 assert parts[part].numbers == array.size
+        if isinstance(SPECS[name].position, Rotary):
+            assert parts["rotary_positions"].numbers == trace.q.size + trace.k.size
         sums = trace.t2.size + (0 if trace.t5 is None else trace.t5.size)
         assert parts["residuals"].numbers == parts["residuals"].elementwise == sums
 
@@ -196,6 +198,21 @@ class TestByHand:
         assert parts["scores"].multiply_adds == 3
         assert parts["weighted_values"].multiply_adds == 9
         assert (parts["q_projection"].multiply_adds, parts["v_projection"].multiply_adds) == (6, 18)
+
+    def test_what_is_done_to_each_pair_and_each_turned_number(self) -> None:
+        """Two tokens under a causal mask, three heads: 9 pairs. 2·(3 + 1) vectors of q and k, 2 of 4 numbers turned."""
+        shape = BlockShape(
+            d_model=5, n_heads=3, n_kv_heads=1, d_k=4, d_v=7, d_ff=None, causal=True, softcap=True, alibi=True
+        )
+        parts = {part.part: part for part in part_costs(replace(shape, rotary_width=2), 2)}
+        done = {
+            "softcap": (9 * len(("divide", "tanh", "multiply")), "3·P·h"),
+            "alibi_positions": (9 * len(("slope times distance", "add")), "2·P·h"),
+            "rotary_positions": (16 * len(("times cosine", "other times sine", "add")), "3·N·(h+g)·2"),
+        }
+        for name, (operations, formula) in done.items():
+            assert (parts[name].operations("flop"), parts[name].formula("flop")) == (operations, formula)
+        assert parts["rotary_positions"].numbers == 8 * 4  # what is not turned is written, too
 
     def test_formulas_in_letters_say_what_is_counted(self) -> None:
         parts = parts_of(replace(SPEC, activation="swiglu", qk_norm="rmsnorm"))
@@ -272,9 +289,9 @@ def core_reaches(shape: BlockShape, names: tuple[str, ...], most: int) -> int | 
 class TestCrossover:
     @pytest.mark.parametrize("d", [64, 512, 768])
     def test_the_classic_block(self, d: int) -> None:
-        assert crossover(classic(d)) == Crossover(core_over_projections=2 * d, core_over_rest=6 * d)
-        assert crossover(classic(d, causal=True)) == Crossover(core_over_projections=4 * d, core_over_rest=12 * d)
-        assert crossover(classic(d, causal=True), hidden="full") == crossover(classic(d))
+        assert crossover([classic(d)]) == Crossover(core_over_projections=2 * d, core_over_rest=6 * d)
+        assert crossover([classic(d, causal=True)]) == Crossover(core_over_projections=4 * d, core_over_rest=12 * d)
+        assert crossover([classic(d, causal=True)], hidden="full") == crossover([classic(d)])
 
     def test_is_where_the_counts_are_equal(self) -> None:
         shape, (at, rest) = classic(64), (128, 384)
@@ -289,7 +306,7 @@ class TestCrossover:
     @pytest.mark.parametrize("name", SPECS)
     def test_odd_shapes(self, name: str) -> None:
         shape = shape_of(SPECS[name])
-        over = crossover(shape, hidden="full").core_over_projections
+        over = crossover([shape], hidden="full").core_over_projections
         assert over is not None
 
         def core(n: int) -> bool:
@@ -302,7 +319,7 @@ class TestCrossover:
     @pytest.mark.parametrize("window", [3, 10, 20, 31, 32, 33, 40, 63, 64, 65, 70, 100, 5000])
     def test_a_window_may_never_get_there(self, window: int, causal: bool) -> None:
         shape = classic(16, causal=causal, window=window)
-        found = crossover(shape)
+        found = crossover([shape])
         for at, names in (
             (found.core_over_projections, PROJECTIONS),
             (found.core_over_rest, (*PROJECTIONS, "feed_forward")),
@@ -313,8 +330,36 @@ class TestCrossover:
             else:
                 assert at - tried in ((0, 1) if causal else (0,))
 
+    @pytest.mark.parametrize(
+        ("causal", "windows", "at"),
+        [
+            (True, (65,), 64),  # N²/2 = 32 N before the window cuts
+            (True, (64,), 64),  # its first 63 tokens are a triangle, 63²/2 < 32·63
+            (True, (63,), 63),  # 63·64/2 = 32·63
+            (True, (34,), 281),  # 34 N − 34·33/2 ≥ 32 N from N = 280.5 on
+            (True, (33,), 528),  # 33 N − 33·32/2 = 32 N
+            (True, (32,), None),  # 32 N − 32·31/2 never gets there
+            (True, (31, 33), None),  # nor does 64 N − …
+            (True, (32, 33), 1024),  # 65 N − 32·31/2 − 33·32/2 = 64 N
+            (True, (33, 33), 528),
+            (False, (31,), 32),  # N² = 32 N, the last N of which all see all
+            (False, (30,), 33),  # 61 N − 30·31 ≥ 32 N from N = 32.07 on
+            (False, (16,), 272),  # 33 N − 16·17 = 32 N
+            (False, (15,), None),
+            (False, (14, 17), None),  # 29 + 35 keys at last, of the 64 that it takes
+        ],
+    )
+    def test_windows_by_hand(self, causal: bool, windows: tuple[int, ...], at: int | None) -> None:
+        """d = 16: a token's projections cost 4·16² multiply-adds and a pair 2·16, so that 32 keys are worth them."""
+        shapes = [classic(16, causal=causal, window=window) for window in windows]
+        assert crossover(shapes).core_over_projections == at
+
+    def test_what_multiplies_nothing_changes_nothing(self) -> None:
+        shape = classic(16, causal=True, window=63)
+        assert crossover([shape, replace(shape, softcap=True)]) == crossover([shape])
+
     def test_a_block_without_a_feed_forward_has_no_rest_but_the_projections(self) -> None:
-        over = crossover(replace(classic(64), d_ff=None))
+        over = crossover([replace(classic(64), d_ff=None)])
         assert over.core_over_rest == over.core_over_projections == 128
 
     @pytest.mark.parametrize("causal", [False, True])
@@ -322,7 +367,7 @@ class TestCrossover:
     def test_of_layers_with_windows_of_their_own(self, windows: tuple[int | None, ...], causal: bool) -> None:
         """Where the counts, added up, say so: up to the diagonal's token, which `crossover` leaves out, too."""
         shapes = [classic(16, causal=causal, window=window) for window in windows]
-        found = stack_crossover(shapes)
+        found = crossover(shapes)
         for at, names in (
             (found.core_over_projections, PROJECTIONS),
             (found.core_over_rest, (*PROJECTIONS, "feed_forward")),
@@ -332,15 +377,15 @@ class TestCrossover:
                 500 + (at or 1500),
             )
             assert at is tried is None or (at or 0) - (tried or 0) in ((0, 1) if causal else (0,))
-        assert stack_crossover(shapes[:1] * 3) == crossover(shapes[0])
+        assert crossover(shapes[:1] * 3) == crossover(shapes[:1])
 
     def test_of_mixed_layers_is_neither_layer_s_own(self) -> None:
         wide, narrow = classic(16), classic(16, window=10)
-        assert crossover(narrow).core_over_rest is None
-        over = stack_crossover([wide, narrow]).core_over_rest
+        assert crossover([narrow]).core_over_rest is None
+        over = crossover([wide, narrow]).core_over_rest
         assert over is not None
-        assert over > (crossover(wide).core_over_rest or 0)
+        assert over > (crossover([wide]).core_over_rest or 0)
 
     def test_one_and_a_half_times_would_be_seen(self) -> None:
-        assert crossover(replace(classic(64), d_k=24)) != crossover(classic(64))
-        assert math.isclose(crossover(classic(512)).core_over_rest or 0, 3072)
+        assert crossover([replace(classic(64), d_k=24)]) != crossover([classic(64)])
+        assert math.isclose(crossover([classic(512)]).core_over_rest or 0, 3072)

@@ -12,6 +12,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 import attnlab
+from attnlab.cli.texts import beyond_training
 from attnlab.errors import InputError, MemoryRefused, UsageError
 from attnlab.files import safetensors_files
 from attnlab.models import layout
@@ -132,6 +133,11 @@ class TestEmbeddings:
     def test_the_length_of_texts_has_older_spellings(self, spelling: str, tmp_path: Path) -> None:
         folder = set_keys(copied(tmp_path, "llama-grouped"), **{"max_position_embeddings": None, spelling: 19})
         assert attnlab.load_checkpoint(folder).longest_text == 19
+
+    def test_a_text_is_beyond_it_with_one_token_more(self, tmp_path: Path) -> None:
+        model = attnlab.load_checkpoint(set_keys(copied(tmp_path, "llama-grouped"), max_position_embeddings=19))
+        assert beyond_training(model, 19) == ""
+        assert beyond_training(model, 20).startswith("The text has 20 tokens; config.json speaks of 19: ")
 
 
 def as_roberta(tmp_path: Path, *, padding: int) -> Path:

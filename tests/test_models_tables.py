@@ -1,5 +1,7 @@
 """What families' tables say, on settings and tensors small enough to check by hand."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,11 +9,12 @@ import pytest
 from numpy.typing import NDArray
 
 from attnlab.errors import InputError
+from attnlab.maths.activations import ELEMENTWISE
 from attnlab.maths.architecture import LinearScaling, Llama3Scaling, Rotary
 from attnlab.maths.weights import weight_shapes
 from attnlab.models.blocks import block_specs, family_of
 from attnlab.models.families import FAMILIES
-from attnlab.models.settings import Settings
+from attnlab.models.settings import Settings, resolved
 from attnlab.models.tensors import layer_sources
 
 Array = NDArray[Any]
@@ -109,6 +112,48 @@ class TestSpellings:
         assert specs("llama", head_dim=None, num_key_value_heads=None)[0].d_k == 2
 
 
+def normal_share(x: float) -> float:
+    return (1 + math.erf(x / math.sqrt(2))) / 2
+
+
+def tanh_share(x: float) -> float:
+    return (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+
+
+class TestActivations:
+    """By the formulas that the words name in transformers (activations.py)."""
+
+    @pytest.mark.parametrize(
+        ("word", "share"),
+        [
+            ("gelu", normal_share),
+            ("gelu_python", normal_share),
+            ("gelu_new", tanh_share),
+            ("gelu_pytorch_tanh", tanh_share),
+            ("gelu_fast", lambda x: (1 + math.tanh(x * 0.7978845608 * (1 + 0.044715 * x * x))) / 2),
+            ("gelu_accurate", tanh_share),
+            ("relu", lambda x: float(x > 0)),
+            ("silu", lambda x: 1 / (1 + math.exp(-x))),
+            ("swish", lambda x: 1 / (1 + math.exp(-x))),
+        ],
+    )
+    def test_each_word_s(self, word: str, share: Callable[[float], float]) -> None:
+        """x·share(x); the two gelus are 5e-4 apart at most, and 1e-4 where they are tried."""
+        x = np.array([-2.5, -0.5, 0.3, 2.0])
+        expected = [value * share(value) for value in x.tolist()]
+        np.testing.assert_allclose(ELEMENTWISE[specs("bert", hidden_act=word)[0].activation](x), expected, rtol=1e-9)
+        if word == "relu":
+            assert "hidden_act: 'relu'; expected gelu, " in refused("llama", hidden_act=word)
+        else:
+            gated = specs("llama", hidden_act=word)[0]
+            assert gated.gated
+            np.testing.assert_allclose(ELEMENTWISE[gated.activation](x), expected, rtol=1e-9)
+
+    def test_gemma_s_first_releases_mean_the_approximation_by_gelu(self) -> None:
+        assert specs("gemma", head_dim=2, hidden_act="gelu")[0].activation == "geglu_tanh"
+        assert specs("llama", hidden_act="gelu")[0].activation == "geglu"
+
+
 class TestRotary:
     def test_the_newer_spelling(self) -> None:
         given = {"rope_theta": 500.0, "rope_type": "linear", "factor": 4.0}
@@ -137,6 +182,27 @@ class TestRotary:
         ):
             position = specs("gpt_neox", hidden_size=20, **settings)[0].position
             assert position == Rotary(fraction=0.5)
+
+    @pytest.mark.parametrize(("share", "heads"), [(0.9, 2), (0.7, 2), (2 / 3, 2), (1.0, 5)])
+    def test_a_part_that_ends_between_two_numbers_turns_those_before(self, share: float, heads: int) -> None:
+        """Two of three, as transformers' int(head_dim * partial_rotary_factor) has it, or both of two."""
+        position = specs(
+            "phi", hidden_size=2 * 3 if heads == 2 else 10, num_attention_heads=heads, partial_rotary_factor=share
+        )
+        assert position[0].position == Rotary(fraction=share)
+
+    @pytest.mark.parametrize("share", [0.3, 0.6, 1.0, 1.01, 2.0, 1e308])
+    def test_a_part_that_turns_none_or_an_odd_number_or_more_than_there_are(self, share: float) -> None:
+        """Of three numbers: 0, 1, 3, and more than there are, up to what no number holds."""
+        line = refused("phi", hidden_size=6, num_attention_heads=2, partial_rotary_factor=share)
+        said = f"partial_rotary_factor: {share}; expected a share of head_dim that turns an even number of 3"
+        assert line == f"config.json: {said}"
+
+    @pytest.mark.parametrize("share", [1.01, 1e308])
+    def test_more_than_all_is_refused_where_all_is_even(self, share: float) -> None:
+        assert "expected a share of head_dim that turns an even number of 2" in refused(
+            "phi", partial_rotary_factor=share
+        )
 
     def test_what_is_not_known_is_refused(self) -> None:
         line = refused("llama", rope_scaling={"rope_type": "yarn", "factor": 4.0})
@@ -219,3 +285,55 @@ class TestGains:
         np.testing.assert_array_equal(source.ours(np.float32([-0.5, 0.25])), np.float32([0.5, 1.25]))
         plain = layer_sources(FAMILIES["llama"], specs("llama")[0], 0)["ln1.w"]
         np.testing.assert_array_equal(plain.ours(np.float32([-0.5, 0.25])), np.float32([-0.5, 0.25]))
+
+
+class TestWhatIsNotSaid:
+    """The defaults of transformers' configuration classes, for config.json leaves out what equals them."""
+
+    @pytest.mark.parametrize(
+        ("family", "eps", "activation", "position"),
+        [
+            ("bert", 1e-12, "gelu", "none"),
+            ("roberta", 1e-12, "gelu", "none"),
+            ("distilbert", 1e-12, "gelu", "none"),
+            ("gpt2", 1e-5, "gelu_tanh", "none"),
+            ("gpt_neox", 1e-5, "gelu", Rotary(fraction=0.25)),
+            ("opt", 1e-5, "relu", "none"),
+            ("bloom", 1e-5, "gelu_tanh", "alibi"),
+            ("phi", 1e-5, "gelu_tanh", Rotary(fraction=0.5)),
+            ("llama", 1e-6, "swiglu", Rotary()),
+            ("mistral", 1e-6, "swiglu", Rotary()),
+            ("qwen2", 1e-6, "swiglu", Rotary()),
+            ("gemma", 1e-6, "geglu_tanh", Rotary()),
+            ("gemma2", 1e-6, "geglu_tanh", Rotary()),
+            ("olmo2", 1e-5, "swiglu", Rotary()),
+        ],
+    )
+    def test_of_every_family(self, family: str, eps: float, activation: str, position: object) -> None:
+        widths = {"num_attention_heads": 2, "num_hidden_layers": 1, "hidden_size": 16, "intermediate_size": 7}
+        own = {"dim": 16, "n_heads": 2, "n_layers": 1, "hidden_dim": 7, "ffn_dim": 7, "head_dim": 8}
+        if family != "distilbert":
+            own = {**widths, "ffn_dim": 7, "head_dim": 8, "query_pre_attn_scalar": 8}
+        (spec,) = block_specs(FAMILIES[family], Settings(own, "config.json"))
+        assert (spec.norm_eps, spec.activation, spec.position) == (eps, activation, position)
+        assert (spec.n_kv_heads, spec.d_k, spec.d_ff) == (2, 8, 64 if family == "bloom" else 7)
+
+    @pytest.mark.parametrize(
+        ("said", "norm", "position"),
+        [
+            ({}, "final_layer_norm", "pre"),
+            ({"_remove_final_layer_norm": True}, "", "pre"),
+            ({"do_layer_norm_before": False}, "", "post"),
+            ({"do_layer_norm_before": True, "_remove_final_layer_norm": False}, "final_layer_norm", "pre"),
+        ],
+    )
+    def test_opt_norms_last_unless_it_norms_after_or_its_early_release_did_not(
+        self, said: dict[str, object], norm: str, position: str
+    ) -> None:
+        given = {**SMALL, "ffn_dim": 7, "model_type": "opt", **said}
+        assert resolved(FAMILIES["opt"].final_norm, Settings(given, "config.json")) == norm
+        assert specs("opt", **said)[0].norm_position == position
+
+    def test_opt_has_biases_unless_it_says_no(self) -> None:
+        assert specs("opt")[0].bias is True
+        assert specs("opt", enable_bias=False)[0].bias == ("norm",)

@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -194,3 +195,24 @@ class TestLeastSquares:
         assert 0.01 < fit.rms < 0.02
         assert fit.chi2 == pytest.approx(4 * (fit.rms / 0.01) ** 2)
         assert scaled.chi2 == pytest.approx(fit.chi2)
+
+
+class TestSteeperThanItsLaw:
+    """Over less than an octave N² lies within its 20 % of steeper powers, and only the slope tells them apart."""
+
+    n = tuple(range(100, 160, 10))
+
+    def fitted(self, cost: Callable[[int], float], late_start: float = 0.05) -> OrderFit:
+        return fit_order(self.n, [[cost(n)] for n in self.n], late_start=late_start)
+
+    def test_a_steeper_power_is_not_named(self) -> None:
+        found = self.fitted(lambda n: n**2.6)
+        assert found.order is None
+        assert "N^2.60 (2.60 to 2.60)" in found.reason
+        assert "steeper than N²: none of the orders tried" in found.reason
+
+    def test_n_squared_that_begins_late_is(self) -> None:
+        """N² − N₀²/7 has the slope 2/(1 − 1/7) = 2.33 at N₀."""
+        found = self.fitted(lambda n: n**2 - 100**2 / 7, late_start=1 / 7)
+        assert found.local_slope > 2.2
+        assert found.order == "N^2"

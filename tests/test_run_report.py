@@ -225,3 +225,15 @@ def test_the_csv_writes_truth_as_json_does() -> None:
     assert row["sink"] == "false"
     assert row["predicted_score_variance_standard_error"] == 0.25
     assert row["empty_rows"] == 0
+
+
+def test_the_asymmetry_is_measured_without_matrices_only_where_it_is_asked_for() -> None:
+    q, k, v = np.random.default_rng(0).standard_normal((3, 1, 9, 4))
+    given = QKV(q, k, v, None, None)
+    plain, asked, dense = (
+        run_qkv("given", given, Selection(), max_bytes=2**26, kernel=kernel, **wish).heads[0].statistics
+        for kernel, wish in (("streaming", {}), ("streaming", {"asymmetry": True}), ("dense", {}))
+    )
+    assert np.isnan(plain.asymmetry)
+    assert "asymmetry" in plain.reasons
+    assert asked.asymmetry == pytest.approx(float(dense.asymmetry), rel=1e-9)

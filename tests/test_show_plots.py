@@ -105,6 +105,9 @@ def test_cells_that_are_no_numbers_are_grey_and_the_bar_says_so() -> None:
 
 def test_a_strip_is_not_a_thread() -> None:
     assert drawn(Grid(title="", values=np.ones((3, 60)))).axes[0].get_aspect() == "auto"
+    # four times as long as wide, its cells are square still
+    for rows, columns, aspect in ((2, 8, 1), (2, 9, "auto"), (8, 2, 1), (9, 2, "auto")):
+        assert drawn(Grid(title="", values=np.ones((rows, columns)))).axes[0].get_aspect() == aspect
 
 
 def test_tokens_are_no_formulas_and_missing_glyphs_are_spelled() -> None:

@@ -287,6 +287,67 @@ def test_ascii_has_shades_too() -> None:
     assert "..::--==++**##%%@@" in text
 
 
+def blank(rows: int, columns: int) -> Grid:
+    return Grid(title="", values=np.ones((rows, columns)))
+
+
+@pytest.mark.parametrize(("coloured", "most"), [(True, 64), (False, 40)])
+def test_cells_are_averaged_from_sixty_five_rows_of_half_blocks_or_forty_one_of_shades_on(
+    coloured: bool, most: int
+) -> None:
+    for rows in (most, most + 1):
+        lines = heatmap(blank(rows, rows), console(stream=io.StringIO(), width=120, colour=coloured))
+        assert len(lines) == 1 + (most // 2 if coloured else most) + 2
+        assert ("each cell is the mean" in lines[-1].plain) == (rows > most)
+
+
+@pytest.mark.parametrize("coloured", [True, False])
+@pytest.mark.parametrize("count", [40, 41])
+def test_forty_rows_and_forty_columns_are_named_and_more_are_numbered(count: int, coloured: bool) -> None:
+    names = [f"{index:02}" for index in range(count)]
+    screen = console(stream=io.StringIO(), width=120, colour=coloured)
+    tall = heatmap(Grid(title="", values=np.ones((count, 21)), row_labels=names), screen)
+    assert tall[1].plain.split()[0] == ("00" if count == 40 else "0")
+    broad = heatmap(Grid(title="", values=np.ones((21, count)), column_labels=names), screen)
+    downwards = "".join(character * 10 for character in "0123")
+    assert ("".join(broad[0].plain.split()) == downwards) == (count == 40)
+    assert (broad[0].plain.split()[:4] == ["0", "10", "20", "30"]) == (count == 41)
+
+
+def test_labels_of_number_cells_take_twelve_columns_and_less_where_there_are_less() -> None:
+    """Two cells of 5, a blank before them and 2 columns beyond: 13. What is left is for labels."""
+    grid = Grid(title="", values=np.ones((2, 2)), row_labels=["abcdefghijklmnop", "b"])
+    for width, label in [(80, "abcdefghijk…"), (25, "abcdefghijk…"), (24, "abcdefghij…"), (19, "abcde…")]:
+        assert in_pipe(grid, width=width)[2] == f"{label}    1*   1*"
+    assert in_pipe(grid, width=18)[2] == "abcdefghijk… ████"  # six do not fit: shades take less
+
+
+@pytest.mark.parametrize(
+    ("columns", "coloured", "heading"),
+    [
+        (1, True, "   0"),
+        (11, True, "   0"),  # 10 would end one column further than the cells
+        (12, True, "   0         10"),
+        (11, False, "   0                   10"),  # cells of two characters
+        (22, True, "   0         10        20"),
+    ],
+)
+def test_columns_are_numbered_where_the_number_ends_above_the_cells(columns: int, coloured: bool, heading: str) -> None:
+    screen = console(stream=io.StringIO(), width=80, colour=coloured)
+    assert heatmap(blank(21, columns), screen)[0].plain == heading
+
+
+def test_the_scale_says_its_ends_and_whether_it_is_one_of_square_roots() -> None:
+    values = np.full((21, 21), 0.5)
+    values[0, 0] = 1.5
+    assert in_pipe(Grid(title="", values=values))[-2] == "   0   ░░▒▒▓▓██ 1.50"
+    values = np.full((21, 21), 0.01)
+    values[0, 0] = 1.5
+    assert in_pipe(Grid(title="", values=values))[-2] == "   0   ░░▒▒▓▓██ 1.50 (by square root)"
+    lines = heatmap(Grid(title="", values=np.array([[0.25, 0.75]]), row_labels=["abc"]), console(stream=Terminal()))
+    assert lines[-2].plain == "    0 " + " " * 16 + " 0.750"
+
+
 def test_sixteen_colours_are_not_enough_for_a_heat_map(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("COLORTERM")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from attnlab.maths import rows
 from attnlab.maths.attention import attention_steps
 from attnlab.maths.inputs import attention_inputs
-from attnlab.maths.statistics import STATISTICS, HeadStatistics
+from attnlab.maths.statistics import STATISTICS, HeadStatistics, joined_heads
 from tests.oracles import DEFAULTS, naive_statistics, statistics_of
 
 Array = NDArray[Any]
@@ -206,6 +206,20 @@ class TestReasons:
     def test_none(self) -> None:
         assert statistics_of(*draw(2, 2, 5, 5)).reasons == {}
 
+    def test_of_heads_joined_is_only_what_no_part_defines(self) -> None:
+        """Heads that see one key only have no entropy, those whose rows are not finite no score either."""
+        q, k, v = draw(1, 1, 5, 5)
+        plain, alone = statistics_of(q, k, v), statistics_of(q, k, v, window=0)
+        broken = statistics_of(q * np.nan, k, v)
+        assert {"entropy", "score_mean"} & {*alone.reasons} == {"entropy"}
+        assert {"entropy", "score_mean"} <= {*broken.reasons}
+        for parts in ([alone, broken], [broken, alone], [broken, alone, broken]):
+            assert joined_heads(parts).reasons == alone.reasons
+        for parts in ([plain, alone], [alone, plain], [alone, broken, plain]):
+            assert joined_heads(parts).reasons == {}
+        for parts in ([broken], [broken, broken]):
+            assert joined_heads(parts).reasons == broken.reasons
+
 
 def one_key_ahead(gap: float, others: int) -> tuple[Array, Array, Array]:
     """One row whose first key scores `gap` above all others."""
@@ -245,6 +259,12 @@ class TestSaturatedRows:
         assert found.entropy[0] == pytest.approx(math.log(7), rel=1e-15)
         assert found.normalized_entropy[0] == pytest.approx(1, rel=1e-15)
         assert found.effective_keys[0] == pytest.approx(7, rel=1e-14)
+
+    def test_a_row_is_saturated_when_one_key_holds_more_than_99_in_100(self) -> None:
+        """Two keys with scores q and 0 share as p to 1 − p where q = ln p/(1 − p)."""
+        most = np.array([0.9891, 0.9899, 0.9901, 0.5, 0.9999])
+        q, k = np.log(most / (1 - most))[None, :, None], np.array([[[1.0], [0.0]]])
+        assert statistics_of(q, k, np.ones((1, 2, 1))).saturated_fraction[0] == 2 / 5
 
 
 class TestScores:

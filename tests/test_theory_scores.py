@@ -105,6 +105,43 @@ class TestPrediction:
         assert not variance.spread - room <= 1.5 * error <= variance.spread / math.sqrt(1 - 1 / n) + room
 
 
+def normal_tokens(n: int, d: int) -> tuple[Array, Array]:
+    """Sets of n tokens (·, n, d) and their weights: Gauss's rule for x ~ N(0, I), exact to degree 9 in each number."""
+    at, weight = np.polynomial.hermite_e.hermegauss(5)
+    x, w = (np.stack(np.meshgrid(*[one] * (n * d), indexing="ij"), axis=-1) for one in (at, weight))
+    return x.reshape(-1, n, d), w.reshape(-1, n * d).prod(axis=-1) / math.sqrt(2 * math.pi) ** (n * d)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize(
+    "head", [random_head(2, 2, bias=0.7), random_head(2, 3, bias=2.0, seed=3), tied_head(2, 2), identity_head(2)]
+)
+def test_every_moment_of_two_and_three_tokens(head: Head, n: int) -> None:
+    """Polynomials, integrated and not sampled: in the simulations above terms of a few per cent hide in the noise.
+
+    The standard error is that of the mean square about the predicted mean, not about the sample's own.
+    """
+    x, weight = normal_tokens(n, 2)
+    scores, predicted = head.scores(x), head.predicted(n)
+    assert weight @ scores.mean(axis=(1, 2)) == pytest.approx(predicted.mean, rel=1e-9, abs=1e-12)
+    assert weight @ scores.var(axis=(1, 2)) == pytest.approx(predicted.variance, rel=1e-9)
+    about = np.square(scores - predicted.mean).mean(axis=(1, 2))
+    error = math.sqrt(weight @ np.square(about) - (weight @ about) ** 2)
+    assert predicted.standard_error == pytest.approx(error, rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("head", [random_head(2, 2, bias=0.7), random_head(2, 3, bias=2.0, seed=3), tied_head(2, 2)])
+def test_mean_and_variance_on_a_circle(head: Head, n: int) -> None:
+    """Every set of n tokens out of twelve evenly spread ones of length √2: exact for what turns up to eleven times."""
+    angle = 2 * math.pi * np.arange(12) / 12
+    circle = math.sqrt(2) * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    x = circle[np.stack(np.meshgrid(*[range(12)] * n, indexing="ij"), axis=-1).reshape(-1, n)]
+    scores, predicted = head.scores(x), head.predicted(n, sphere=2)
+    assert scores.mean() == pytest.approx(predicted.mean, rel=1e-9)
+    assert scores.var(axis=(1, 2)).mean() == pytest.approx(predicted.variance, rel=1e-9)
+
+
 def z_scores(head: Head, n: int, seeds: int) -> Array:
     predicted = head.predicted(n)
     x = [np.random.default_rng(seed).standard_normal((n, len(head.w_q))) for seed in range(seeds)]

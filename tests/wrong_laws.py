@@ -127,6 +127,12 @@ def streaming_half_of_the_keys(inputs: AttentionInputs, **settings: Any) -> Stre
     return stream(inputs._replace(k=inputs.k[..., :half, :], v=inputs.v[..., :half, :], shape=shape), **settings)
 
 
+def streaming_too_long(inputs: AttentionInputs, **settings: Any) -> StreamedAttention:
+    """Outputs that are longer by a hundredth."""
+    found = stream(inputs, **settings)
+    return found._replace(output=found.output * np.float32(1.01))
+
+
 def streaming_twice(inputs: AttentionInputs, **settings: Any) -> StreamedAttention:
     """The right numbers with twice the work."""
     stream(inputs, **settings)
@@ -195,6 +201,7 @@ WRONG: dict[str, dict[str, tuple[Laws, str]]] = {
     "lemma-3": {
         "streaming that holds the matrix": (Laws(streaming=streaming_with_the_matrix), "holds"),
         "streaming past half of the keys": (Laws(streaming=streaming_half_of_the_keys), "refuted"),
+        "streaming's outputs too long by 1e-2": (Laws(streaming=streaming_too_long), "holds"),
         "streaming twice over": (Laws(streaming=streaming_twice), "refuted"),
         "a matrix too many": (Laws(steps=steps_with_a_copy), "refuted"),
         "projections twice over": (Laws(linear=linear_twice), "holds"),

@@ -10,7 +10,7 @@ from attnlab.experiments.cost_measured import steps as measured_steps
 from attnlab.maths.architecture import BlockSpec, Rotary
 from attnlab.maths.positions import rotary_width
 from attnlab.theory.costs import BIASES, BlockShape, Count, Hidden, PartCost, part_costs
-from attnlab.theory.crossovers import Crossover, stack_crossover
+from attnlab.theory.crossovers import Crossover, crossover
 
 #: The conventions there are, and what may be said of hidden pairs.
 COUNTS: tuple[Count, ...] = get_args(Count)
@@ -150,7 +150,7 @@ def run(config: CostConfig, *, advance: Callable[[], None] = lambda: None) -> Co
         shapes=shapes,
         parts=layers[0],
         rows=[row_of(of_layers, config) for of_layers in zip(*layers, strict=True)],
-        crossover=stack_crossover(shapes, hidden=config.hidden),
+        crossover=crossover(shapes, hidden=config.hidden),
         measured=measured,
     )
 

@@ -185,8 +185,6 @@ def fresh_directory(parent: Path, command: str) -> Path:
             try:
                 path.mkdir()
             except FileExistsError:
-                if not parent.is_dir():
-                    raise
                 continue
             return path
     except OSError as error:

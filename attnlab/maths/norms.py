@@ -59,7 +59,7 @@ def layer_norm(x: Array, gain: Array | None = None, bias: Array | None = None, *
     return normalised(x, moments("layernorm", x, eps=eps), gain, bias)
 
 
-def rms_norm(x: Array, gain: Array | None = None, *, eps: float = 1e-5) -> Array:
+def rms_norm(x: Array, gain: Array | None = None, *, eps: float) -> Array:
     """x/√(mean x² + eps)·gain over the last axis; dtype as x.
 
     Source: Zhang & Sennrich 2019, section 3.

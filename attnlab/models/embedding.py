@@ -69,18 +69,16 @@ class Ends:
             x = linear(x, self._read(f"{module}.weight").T, None)
         if self._has_types:
             x += self._rows(f"{self.family.types}.weight", np.zeros(1, np.int64))
-        if self.family.positions is not None:
-            x += self._rows(f"{self.family.positions.module}.weight", self._positions(ids))
+        if (table := self.family.positions) is not None:
+            x += self._rows(f"{table.module}.weight", self._positions(ids, table.offset))
         return self._normed(self._named("input_norm"), x)
 
     def finished(self, x: Array) -> Array:
         """The last hidden state, from what the last block puts out, (n, d_model)."""
         return self._normed(self._named("final_norm"), x)
 
-    def _positions(self, ids: Array) -> Array:
+    def _positions(self, ids: Array, offset: int) -> Array:
         """The rows of the table of positions that the tokens take."""
-        table = self.family.positions
-        offset = 0 if table is None else table.offset
         if not self._after_padding:
             return np.arange(len(ids)) + offset
         real = ids != self._padding

@@ -220,7 +220,7 @@ def _column_headings(grid: Grid, layout: _Layout, screen: _Screen) -> list[str]:
     line = ""
     for index in range(0, drawn, _TICK):
         tick = str(index * columns // drawn)
-        if index * step + len(tick) <= drawn * step or index == 0:
+        if index * step + len(tick) <= drawn * step:
             line = line.ljust(index * step) + tick
     return [line]
 
