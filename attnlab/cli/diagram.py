@@ -93,7 +93,7 @@ def checkpoint_bench(folder: str, settings: "DiagramConfig", budget: int) -> "tu
     from attnlab.experiments.diagram import check_place
     from attnlab.models.checkpoint import load_checkpoint
 
-    model = load_checkpoint(folder, keep=False)
+    model = load_checkpoint(folder, keep=False, max_bytes=budget)
     check_place(settings, model.config)
     text, whole = texts.given_tokens(model, texts.Given(truncate=True), budget, sentence=True)
     return model.bench(text, max_bytes=budget), begin_document("diagram", None, model.document(text, whole))

@@ -153,7 +153,7 @@ def run_checkpoint(folder: str, given: texts.Given, selection: "Selection", wish
     """Run a checkpoint's blocks on a text, and answer."""
     from attnlab.models.checkpoint import load_checkpoint
 
-    model = load_checkpoint(folder)
+    model = load_checkpoint(folder, max_bytes=way.budget)
     text, whole = texts.given_tokens(model, given, way.budget, sentence=True)
     cut = f"The first {len(text.ids):,} of the text's {whole:,} tokens." if whole > len(text.ids) else ""
     with progress("running", 0, visible=not wishes.quiet) as bar:

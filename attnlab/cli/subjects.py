@@ -75,7 +75,7 @@ def checkpoint_subject(folder: str, given: texts.Given, budget: int, *, text: bo
     from attnlab.models.checkpoint import load_checkpoint
     from attnlab.models.tokenizer import Text
 
-    model = load_checkpoint(folder, keep=False)
+    model = load_checkpoint(folder, keep=False, max_bytes=budget)
     tokens, whole = texts.given_tokens(model, given, budget) if text else (Text(np.zeros(1, np.int64), ("",)), 1)
     if text:  # before its embeddings take what may not be taken
         choose_kernel("auto", inspection_need(model.config, len(tokens.ids), kept=0), budget)

@@ -73,7 +73,7 @@ def asked(
         from attnlab.models.checkpoint import load_checkpoint
 
         texts.refuse_for_checkpoint(source, given, others)
-        model = load_checkpoint(source)
+        model = load_checkpoint(source, max_bytes=budget)
         text, whole = texts.given_tokens(model, given, budget, sentence=True)
         return model.bench(text, max_bytes=budget), begin_document("why", None, model.document(text, whole)), ""
     texts.refuse_without_checkpoint(given)

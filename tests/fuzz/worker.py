@@ -32,32 +32,33 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._known: set[str] = set()
 
-    def judged(self, name: str, data: bytes) -> Outcome:
+    def judged(self, name: str, data: bytes, limits: Limits | None = None) -> Outcome:
         """What the parser of that name makes of a file of these bytes.
 
         What takes too long is tried once more: a machine that others use stands still at times.
         """
-        outcome = self._once(name, data)
-        return self._once(name, data) if outcome.kind == FAULT and outcome.text.startswith(TIME) else outcome
+        limits = limits or self.limits
+        outcome = self._once(name, data, limits)
+        return self._once(name, data, limits) if outcome.kind == FAULT and outcome.text.startswith(TIME) else outcome
 
-    def _once(self, name: str, data: bytes) -> Outcome:
+    def _once(self, name: str, data: bytes, limits: Limits) -> Outcome:
         self._process = self._process or _started(self._home.name)
         if name not in self._known:
-            readied = self._asked(name, None, START)
+            readied = self._asked(name, None, limits, START)
             if readied is not None:
                 raise AssertionError(f"{name}: its own good files: {readied}")
             self._known.add(name)
-        outcome = self._asked(name, data, self.limits.seconds + GRACE)
+        outcome = self._asked(name, data, limits, limits.seconds + GRACE)
         assert outcome is not None
         return outcome
 
-    def _asked(self, name: str, data: bytes | None, seconds: float) -> Outcome | None:
+    def _asked(self, name: str, data: bytes | None, limits: Limits, seconds: float) -> Outcome | None:
         """The process's answer: to a file, an outcome; to no file, that it is ready."""
         process = self._process
         assert process is not None
         assert process.stdin is not None
         assert process.stdout is not None
-        pickle.dump((name, data, self.limits), process.stdin)
+        pickle.dump((name, data, limits), process.stdin)
         process.stdin.flush()
         if not select.select([process.stdout], [], [], seconds)[0]:
             self._end()
