@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnlab.cli import options
-from attnlab.errors import InputError, UsageError
+from attnlab.cli.failures import say_note
+from attnlab.errors import InputError, MemoryRefused, UsageError
 
 if TYPE_CHECKING:
+    from attnlab.maths.precision import Array
     from attnlab.models.checkpoint import Model
     from attnlab.models.tokenizer import Text
 
@@ -56,6 +58,7 @@ def given_tokens(model: "Model", given: Given, budget: int, *, sentence: bool = 
     Raises:
         InputError: the text cannot be read or is longer than the model can take; a token number is not in its
             vocabulary.
+        MemoryRefused: to read the text would take more than the budget.
         UsageError: two texts are given, or the tokenizers package is missing.
     """
     from attnlab.files.texts import read_ids
@@ -66,12 +69,23 @@ def given_tokens(model: "Model", given: Given, budget: int, *, sentence: bool = 
     if given.ids is not None:
         ids = read_ids(given.ids, max_bytes=budget)
         check_length(len(ids), most, truncate=given.truncate)
-        return Text(ids[:most], model.tokens_of(ids[:most])), len(ids)
+        return Text(ids[:most], names_of(model, ids[:most])), len(ids)
     text = given_text(given, budget, sentence=sentence)
     whole = model.encode(text)
     n = len(whole.ids)
     check_length(n, most, truncate=given.truncate)
     return (whole if most is None or n <= most else model.encode(text, most=most)), n
+
+
+def names_of(model: "Model", ids: "Array") -> tuple[str, ...]:
+    """What the tokens of these ids (n,) are called; their numbers, and a note, where tokenizer.json is of no use."""
+    from attnlab.models.tokenizer import numbers_as_tokens
+
+    try:
+        return model.tokens_of(ids)
+    except (InputError, MemoryRefused) as problem:
+        say_note(f"tokens are shown by their numbers: {problem}")
+        return numbers_as_tokens(ids)
 
 
 def given_text(given: Given, budget: int, *, sentence: bool) -> str:

@@ -33,7 +33,7 @@ from attnlab.models.layout import (
 )
 from attnlab.models.settings import Settings
 from attnlab.models.tensors import Layers
-from attnlab.models.tokenizer import Text, Tokenizer, numbers_as_tokens
+from attnlab.models.tokenizer import MAX_BYTES, Text, Tokenizer, numbers_as_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,8 @@ class Model:
     max_positions: int | None
     #: the longest text that config.json speaks of; None: none
     trained_positions: int | None
+    #: of memory, for its tokenizer and the texts that it reads
+    max_bytes: int
 
     @property
     def longest_text(self) -> int | None:
@@ -66,9 +68,10 @@ class Model:
         Raises:
             UsageError: the extra `models` is not installed.
             InputError: tokenizer.json is not one.
+            MemoryRefused: reading it would take more than may be used.
         """
         path = tokenizer_file(self.folder)
-        return None if path is None else Tokenizer(path)
+        return None if path is None else Tokenizer(path, max_bytes=self.max_bytes)
 
     @property
     def sha256(self) -> Mapping[str, str]:
@@ -83,7 +86,8 @@ class Model:
             most: a longer text is cut at its end until there are no more tokens than these.
 
         Raises:
-            InputError: the folder has no tokenizer.json, or the text has no tokens.
+            InputError: the folder has no tokenizer.json, or one that cannot read the text.
+            MemoryRefused: reading it would take more than may be used.
             UsageError: the extra `models` is not installed.
         """
         if self.tokenizer is None:
@@ -174,7 +178,7 @@ class Model:
         )
 
 
-def load_checkpoint(folder: StrPath, *, keep: bool = True, max_bytes: int = UNBOUNDED) -> Model:
+def load_checkpoint(folder: StrPath, *, keep: bool = True, max_bytes: int = MAX_BYTES) -> Model:
     """Open a folder in the usual layout: config.json, model.safetensors or shards with an index, tokenizer.json.
 
     Weights are read layer by layer when they are first used, as float32, whatever they are stored in.
@@ -182,7 +186,7 @@ def load_checkpoint(folder: StrPath, *, keep: bool = True, max_bytes: int = UNBO
     Args:
         folder: the checkpoint's folder.
         keep: whether layers that have been read stay in memory; else each is let go of when the next has been read.
-        max_bytes: the most that config.json, and the tensors' names and places, may take in memory.
+        max_bytes: of memory, for config.json, for the tensors' names and places, and for the tokenizer with its texts.
 
     Raises:
         InputError: something is missing, damaged, or does not go together; names what, and what was expected.
@@ -210,6 +214,7 @@ def load_checkpoint(folder: StrPath, *, keep: bool = True, max_bytes: int = UNBO
         parameters=stored_numbers(tensors),
         max_positions=ends.most_positions,
         trained_positions=settings.whole("positions") if settings.found("positions")[1] is not None else None,
+        max_bytes=max_bytes,
     )
 
 

@@ -1,20 +1,26 @@
-"""A checkpoint's own tokenizer.json, read by the `tokenizers` package (extra `models`)."""
+"""A checkpoint's own tokenizer.json, read by the `tokenizers` package (extra `models`) in a process of its own."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from array import array
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 
-from attnlab.errors import InputError, UsageError
+from attnlab.errors import InputError
 from attnlab.files.numpy_files import Array
-from attnlab.files.opening import shown
-from attnlab.models.layout import read_text
+from attnlab.files.opening import open_regular, shown
+from attnlab.models.tokenizer_child import CUT, ENCODE, NAME, READ
+from attnlab.models.tokenizer_process import Made, TokenizerProcess
 
-#: What tokenizers put for a space (byte-level ones Ġ, others ▁) and for a new line, and what people are shown.
-_SPACES = {"Ġ": " ", "▁": " ", "Ċ": "↵", "\n": "↵"}
+#: Of memory, where no --max-memory says so: the largest vocabularies take 1 GiB, and a text some 200 bytes for each.
+MAX_BYTES = 4 << 30
+#: Of computing, for the file or a short text; the largest vocabularies take two.
+SECONDS = 20
 
 
 class Text(NamedTuple):
@@ -27,28 +33,31 @@ class Text(NamedTuple):
 
 
 class Tokenizer:
-    """Texts to ids and back. Padding and truncation, which a file may ask for, are off; special tokens are on."""
+    """Texts to ids and back. Padding and truncation, which a file may ask for, are off; special tokens are on.
 
-    def __init__(self, path: Path) -> None:
+    Whatever is in the file: more memory or time than given, or a crash, is an error here and the end of a process that
+    is no one else's; the next text has a new one. Threads take turns.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, seconds: int = SECONDS) -> None:
         """Read a tokenizer.json.
 
+        Args:
+            max_bytes: of memory, for the file and the texts, beside what it takes to start (macOS does not keep to it).
+            seconds: of computing, for the file or a short text; longer ones have more.
+
         Raises:
-            UsageError: the `tokenizers` package is not installed.
-            InputError: the file is not a tokenizer.
+            UsageError: the `tokenizers` package is not installed, or no process can be started.
+            InputError: the file is not a tokenizer, or takes too long.
+            MemoryRefused: reading it would take more than max_bytes.
         """
-        try:
-            import tokenizers  # an extra, and slow to import
-        except ImportError as problem:
-            raise UsageError(
-                "a text needs the tokenizers package; expected it installed: pip install 'attnlab[models]', "
-                "or --ids with the tokens' numbers"
-            ) from problem
-        text = read_text(path)
-        self._where = shown(path)
-        with _refused(self._where):
-            self._tokenizer: Any = tokenizers.Tokenizer.from_str(text)
-            self._tokenizer.no_padding()
-            self._tokenizer.no_truncation()
+        self._path, self._where, self._max_bytes, self._seconds = path, shown(path), max_bytes, seconds
+        self._read: tuple[int, ...] | None = None
+        self._owner, self._turn, self._process = os.getpid(), Lock(), self._opened()
+
+    def __reduce__(self) -> tuple[Callable[[Path], "Tokenizer"], tuple[Path]]:
+        """Copied or sent elsewhere, it is read anew."""
+        return partial(Tokenizer, max_bytes=self._max_bytes, seconds=self._seconds), (self._path,)
 
     def encode(self, text: str, *, most: int | None = None) -> Text:
         """A text's tokens, with the special ones that the model expects around it.
@@ -57,78 +66,79 @@ class Tokenizer:
             most: tokens are taken off the text's end, and not the special ones, until there are no more.
 
         Raises:
-            InputError: the tokenizer's parts do not go together, as only a text shows.
+            InputError: the tokenizer's parts do not go together, as only a text shows; it takes too long; the text is
+                no UTF-8.
+            MemoryRefused: it would take more than max_bytes.
         """
-        with _refused(self._where), self._truncating(most):
-            ids = np.array(self._tokenizer.encode(text).ids, np.int64)
-        return Text(ids, self.tokens_of(ids))
-
-    @contextmanager
-    def _truncating(self, most: int | None) -> Iterator[None]:
-        """For the time of a `with` block texts are cut."""
-        if most is not None:
-            self._tokenizer.enable_truncation(most)
         try:
-            yield
-        finally:
-            self._tokenizer.no_truncation()
+            given = text.encode()
+        except UnicodeEncodeError as problem:
+            raise InputError(
+                f"the text: character {problem.start + 1:,} is no UTF-8; expected a text in UTF-8"
+            ) from problem
+        ids = self._ask(ENCODE if most is None else CUT, _ids, given, most=most or 0)
+        if most is not None and len(ids) > most:
+            raise InputError(
+                f"{self._where}: {len(ids):,} tokens of a text that was to be cut to {most:,}; "
+                "expected a tokenizer.json that can cut it to so few"
+            )
+        return Text(ids, self.tokens_of(ids))
 
     def tokens_of(self, ids: Array) -> tuple[str, ...]:
         """The tokens' texts as people read them, without the space before a word.
 
         Raises:
-            InputError: as `encode`.
+            InputError, MemoryRefused: as `encode`.
         """
-        with _refused(self._where):
-            texts = {int(one): self._text(int(one)) for one in np.unique(ids)}
-        return tuple(texts[int(one)] for one in ids)
+        numbers = [int(one) for one in ids]
+        known = sorted({one for one in numbers if 0 <= one < 1 << 32})
+        texts = self._ask(NAME, partial(_texts, len(known)), array("I", known).tobytes())
+        names = dict(zip(known, texts, strict=True))
+        return tuple(names.get(one, f"#{one}") for one in numbers)
 
-    def _text(self, one: int) -> str:
-        """One token's text; a token of parts of characters is shown as it is stored."""
-        stored: str | None = self._tokenizer.id_to_token(one)
-        if stored is None:
-            return f"#{one}"
-        decoded: str = self._tokenizer.decode([one], skip_special_tokens=False)
-        seen = stored if "\ufffd" in decoded or not decoded else decoded
-        for sign, meant in _SPACES.items():
-            seen = seen.replace(sign, meant)
-        return seen.strip(" ") or "␣"
+    def _ask(self, what: bytes, read: Callable[[bytes], Made], given: bytes, *, most: int = 0) -> Made:
+        if self._owner != os.getpid():  # forked: the process is another's, and its turn may never come
+            self._owner, self._turn, self._process = os.getpid(), Lock(), self._opened()
+        with self._turn:
+            if self._process.ended:
+                self._process = self._opened()
+            self._process.require_memory(len(given))
+            return self._process.ask(what, read, given, most=most)
 
+    def _opened(self) -> TokenizerProcess:
+        """A process that has read the file.
 
-@contextmanager
-def _refused(where: str) -> Iterator[None]:
-    """What the package raises, or panics with, as a complaint of the file.
-
-    Raises:
-        InputError: in place of it.
-    """
-    try:
-        with _silent():
-            yield
-    except MemoryError:
-        raise
-    except BaseException as problem:  # it raises no narrower kind than Exception, and its panics are not even that
-        if not isinstance(problem, Exception) and type(problem).__name__ != "PanicException":
+        Raises:
+            InputError: it is not the file that was read before.
+        """
+        process = TokenizerProcess(self._where, max_bytes=self._max_bytes, seconds=self._seconds)
+        try:
+            with open_regular(self._path) as file:
+                found = os.fstat(file.fileno())
+                stamp = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+                if self._read not in (None, stamp):
+                    raise InputError(f"{self._where}: changed since it was read; expected the checkpoint opened anew")
+                process.require_memory(found.st_size)
+                process.ask(READ, bytes, file.read(found.st_size))
+        except BaseException:
+            process.end()
             raise
-        raise InputError(f"{where}: {shown(str(problem)[:200])}; expected a tokenizer.json") from problem
+        self._read = stamp
+        return process
 
 
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Nothing goes to stderr: a panic would first be told there, in lines of its own."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # closed
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+def _ids(answer: bytes) -> Array:
+    return np.array(array("I", answer), np.int64)
+
+
+def _texts(count: int, answer: bytes) -> list[str]:
+    """So many texts, whose lengths stand before them."""
+    start = 4 * count
+    lengths = array("I", answer[:start])
+    ends = [start, *(start + np.cumsum(lengths, dtype=np.int64)).tolist()]
+    if len(lengths) != count or ends[-1] != len(answer):
+        raise ValueError
+    return [answer[one:other].decode() for one, other in pairwise(ends)]
 
 
 def numbers_as_tokens(ids: Array) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -100,6 +101,10 @@ def _maps() -> None:
     mmap.mmap(-1, 4096)
 
 
+def _starts() -> None:
+    subprocess.run(["true"], check=True)
+
+
 #: How each goes wrong, and what the oracle says of it.
 MISTAKES: Mapping[Callable[[], None], str] = {
     _raises_another: "KeyError",
@@ -119,6 +124,7 @@ MISTAKES: Mapping[Callable[[], None], str] = {
     _opens_elsewhere: "beyond its folder: opened /etc/passwd",
     _swallows: "beyond its folder: opened",
     _maps: "beyond its folder: mmap",
+    _starts: "beyond its folder: subprocess.Popen",
 }
 
 

@@ -69,13 +69,14 @@ class Watch:
 
     def __init__(self) -> None:
         self.folder: str | None = None
+        self.forbidden: set[str] = FORBIDDEN
         self.seen: list[str] = []
         sys.addaudithook(self._heard)
 
     def _heard(self, event: str, given: tuple[Any, ...]) -> None:
         if self.folder is None:
             return
-        if event in FORBIDDEN:
+        if event in self.forbidden:
             self.seen.append(f"{event} {str(given)[:200]}")
         elif event == "open" and isinstance(given[0], str | bytes | os.PathLike):
             path = os.path.realpath(os.fsdecode(given[0]))
@@ -88,8 +89,8 @@ class Watch:
                 self.seen.append(f"opened {path}")
 
     @contextmanager
-    def on(self, folder: Path) -> Iterator[None]:
-        self.folder, self.seen = os.path.realpath(folder), []
+    def on(self, folder: Path, may: frozenset[str]) -> Iterator[None]:
+        self.folder, self.forbidden, self.seen = os.path.realpath(folder), FORBIDDEN - may, []
         try:
             yield
         finally:
@@ -108,7 +109,7 @@ class Judge:
         folder = self.ready(parser)
         (folder / parser.target).write_bytes(data)
         before, started = _resident(), time.process_time()
-        with self.watch.on(folder), warnings.catch_warnings():
+        with self.watch.on(folder, parser.may), warnings.catch_warnings():
             warnings.simplefilter("error")
             kind, text, traced = _called(parser, folder, limits.seconds)
         seconds, peak = time.process_time() - started, max(traced, _highest() - before)

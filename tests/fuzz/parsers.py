@@ -41,6 +41,8 @@ class Parser(NamedTuple):
     good: Callable[[], list[bytes]]
     #: writes what else stands in the folder
     beside: Callable[[Path], None] = _nothing
+    #: what it may do that others may not, as audit hooks call it
+    may: frozenset[str] = frozenset()
 
 
 def normal(*shape: int, dtype: str = "float32") -> Array:
@@ -128,7 +130,7 @@ def read_checkpoint(family: str, folder: Path) -> None:
 def read_tokenizer(folder: Path) -> None:
     from attnlab.models.tokenizer import Tokenizer
 
-    tokenizer = Tokenizer(folder / "tokenizer.json")
+    tokenizer = Tokenizer(folder / "tokenizer.json", max_bytes=MAX_BYTES, seconds=1)
     for text in ("the river bank", "", "\u202e\x00 é 🙂 \ud7ff", "a" * 300, "un river ##s [MASK]\n\n"):
         tokenizer.encode(text)
     tokenizer.tokens_of(np.array([0, 3, 70_000]))
@@ -257,7 +259,12 @@ def _checkpoint_parsers() -> Iterator[Parser]:
         yield Parser(f"{file} of {family}", file, partial(read_checkpoint, family), (INPUT, MEMORY), good, beside)
     if find_spec("tokenizers") is not None:
         yield Parser(
-            "tokenizer.json", "tokenizer.json", read_tokenizer, (INPUT,), lambda: _golden("bert", "tokenizer.json")
+            "tokenizer.json",
+            "tokenizer.json",
+            read_tokenizer,
+            (INPUT, MEMORY),
+            lambda: _golden("bert", "tokenizer.json"),
+            may=frozenset({"subprocess.Popen"}),
         )
 
 

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from tests.fuzz.oracle import Limits
 from tests.fuzz.parsers import GOLDEN, MAX_BYTES, PARSERS, POINTS
 from tests.fuzz.trees import Raw, mapped, nested, tree, written
 
@@ -20,6 +21,7 @@ class Past(NamedTuple):
     make: Callable[[], bytes]
     #: a part of the refusal; empty: it is accepted
     said: str
+    limits: Limits = Limits()
 
 
 def document(good: bytes, **changes: Any) -> Callable[[], bytes]:
@@ -75,6 +77,15 @@ TEMPLATE = (
     '{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "X", "type_id": 0}}], '
     '"pair": [], "special_tokens": {}}'
 )
+#: Parts that make much of little.
+LETTER = '{"type": "Replace", "pattern": {"String": "a"}, "content": "' + "b" * 100_000 + '"}'
+TEMPLATES = (
+    '{"type": "TemplateProcessing", "single": ['
+    + ", ".join(['{"Sequence": {"id": "A", "type_id": 0}}'] * 50_000)
+    + '], "pair": [], "special_tokens": {}}'
+)
+#: As many ways as the length of a word to the fourth, at each of its places.
+WAYS = '{"type": "Split", "pattern": {"Regex": "a*a*a*a*[^a]"}, "behavior": "Isolated", "invert": false}'
 TOO_MANY = "".join(f"k{i}: 1\n" for i in range(25_000)).encode()
 PAST: Mapping[str, Past] = {
     # a page of mistakes for each key, and ten seconds for advice on all of them
@@ -155,6 +166,15 @@ PAST: Mapping[str, Past] = {
         "tokenizer.json",
         tokenizer(model='{"type": "WordLevel", "vocab": {"the": 0}, "unk_token": "[UNK]"}'),
         "Missing [UNK] token",
+    ),
+    # the first two took all memory, the third all time
+    "a normalizer that multiplies": Past("tokenizer.json", tokenizer(normalizer=LETTER), "set by --max-memory"),
+    "a template that multiplies": Past("tokenizer.json", tokenizer(post_processor=TEMPLATES), "set by --max-memory"),
+    "a pattern that backtracks": Past(
+        "tokenizer.json",
+        tokenizer(pre_tokenizer=WAYS),
+        "no answer within 1 s",
+        Limits(seconds=60.0),  # it computes until that second is over, and so do others
     ),
     "a variant without end": Past(
         "tokenizer.json", tokenizer(normalizer='{"type": "' + "\\u0007" * 2000 + '"}'), "expected a tokenizer.json"

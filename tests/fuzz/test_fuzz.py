@@ -49,7 +49,7 @@ def test_what_once_failed_does_not(name: str, worker: Worker) -> None:
     past = PAST[name]
     if past.parser not in PARSERS:
         pytest.skip("tokenizers is not installed")
-    outcome = worker.judged(past.parser, past.make())
+    outcome = worker.judged(past.parser, past.make(), past.limits)
     assert outcome.kind == (REFUSED if past.said else ACCEPTED), outcome
     assert past.said in outcome.text
 

@@ -35,25 +35,26 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._known: set[str] = set()
 
-    def judged(self, name: str, data: bytes) -> Outcome:
+    def judged(self, name: str, data: bytes, limits: Limits | None = None) -> Outcome:
         """What the parser of that name makes of a file of these bytes."""
+        limits = limits or self.limits
         self._process = self._process or _started(self._home.name)
         if name not in self._known:
-            readied = self._asked(name, None)
+            readied = self._asked(name, None, limits)
             if readied is not None:
                 raise AssertionError(f"{name}: its own good files: {readied}")
             self._known.add(name)
-        outcome = self._asked(name, data)
+        outcome = self._asked(name, data, limits)
         assert outcome is not None
         return outcome
 
-    def _asked(self, name: str, data: bytes | None) -> Outcome | None:
+    def _asked(self, name: str, data: bytes | None, limits: Limits) -> Outcome | None:
         """The process's answer: to a file, an outcome; to no file, that it is ready."""
         process = self._process
         assert process is not None
         assert process.stdin is not None
         assert process.stdout is not None
-        pickle.dump((name, data, self.limits), process.stdin)
+        pickle.dump((name, data, limits), process.stdin)
         process.stdin.flush()
         if not select.select([process.stdout], [], [], PATIENCE)[0]:
             self._end()
@@ -63,7 +64,7 @@ class Worker:
         except EOFError:
             process.wait()
             self._end()
-            seconds = self.limits.seconds
+            seconds = limits.seconds
             endless = process.returncode == -signal.SIGXCPU
             text = f"{TIME}: no end after {seconds} s" if endless else f"killed: exit code {process.returncode}"
             return Outcome(FAULT, text, seconds if endless else 0.0, 0)

@@ -2,8 +2,8 @@
 
     python -m tests.golden.make_pictures [MINILM]
 
-Run it from the repository's root. One picture is of a real model, sentence-transformers/all-MiniLM-L6-v2, which is not part
-of this repository: it is drawn where the model's folder is given, and else left as it is.
+Run it from the repository's root. One picture is of a real model, sentence-transformers/all-MiniLM-L6-v2, which is no
+part of this repository: it is drawn where the model's folder is given, and else left as it is.
 """
 
 import shutil
