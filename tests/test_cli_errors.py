@@ -308,6 +308,30 @@ class TestOneLine:
         assert capsys.readouterr().err == "attnlab: a\\nb\\x1b[2J\n"
 
 
+class TestDirectoryNames:
+    @pytest.mark.parametrize("name", ["-", ""])
+    @pytest.mark.parametrize("command", [["run", "--no-figures", "--out"], ["complexity", "--resume"]])
+    def test_that_are_none(self, command: list[str], name: str, tmp_path: Path) -> None:
+        line = error_line(attnlab(*command, name, cwd=tmp_path), 2)
+        assert line.startswith(
+            f"{command[0]}: {command[-1]}: '{name}'; expected a directory's name (one that is called - is ./-) ("
+        )
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_dash_by_its_path(self, tmp_path: Path) -> None:
+        assert attnlab("run", "--no-figures", "--quiet", "--out", "./-", cwd=tmp_path).code == 0
+        assert (tmp_path / "-" / "run.json").exists()
+
+    @pytest.mark.parametrize("name", [f"{'a' * 200}/" * 30, "a" * 1500, "loop/x"], ids=["path", "name", "loop"])
+    def test_beyond_what_the_system_takes(self, name: str, tmp_path: Path) -> None:
+        (tmp_path / "loop").symlink_to("loop")
+        line = error_line(attnlab("run", "--no-figures", "--out", name, cwd=tmp_path), 5)
+        assert re.fullmatch(
+            r"--out \S+: could not be made: (File name too long|Too many levels of symbolic links)", line
+        )
+        assert [path.name for path in tmp_path.iterdir()] == ["loop"]
+
+
 class TestStdout:
     @pytest.mark.parametrize("command", ["--version", "--help", "config schema", "why bank river"])
     def test_that_nobody_reads_any_more_ends_quietly(self, command: str, tmp_path: Path) -> None:

@@ -4,16 +4,21 @@ Libraries that only some inputs need (zipfile, json, hashlib, ml_dtypes) are imp
 use them: `attnlab --help` should not wait for them.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
+from typing import Any
 
 from attnlab.errors import InputError, MemoryRefused
 
 StrPath = str | os.PathLike[str]
 
+#: Bytes of memory for each byte of a JSON text, its own among them, at most: measured, 54 for lists in lists beside a
+#: character that makes Python keep the whole text at four bytes each; 26 for "{},", 4 for '"a",'.
+JSON_MEMORY = 60
 #: How files of other kinds begin, in lower case, and what to call them.
 _BEGINNINGS = (
     (b"<!doctype", "an HTML page"),
@@ -50,28 +55,33 @@ def listed(names: Collection[str], *, limit: int = 8) -> str:
 
 
 @contextmanager
-def open_regular(path: StrPath) -> Iterator[BufferedReader]:
+def open_regular(path: StrPath, *, follow: bool = True) -> Iterator[BufferedReader]:
     """A regular file, opened to read bytes, for use in a `with` statement.
 
     Pipes, devices, sockets and directories are refused at once, without waiting for a writer.
+
+    Args:
+        follow: whether the name may be a symbolic link's. Not where it is attnlab that chose the name.
 
     Raises:
         InputError: the file cannot be opened or is not a regular one, or reading it in the `with` block failed.
     """
     try:
-        with _open(path) as file:
+        with _open(path, 0 if follow else os.O_NOFOLLOW) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InputError(f"{shown(path)}: a pipe or a device; expected a regular file")
             yield file
     except OSError as problem:
+        if problem.errno == errno.ELOOP and not follow:
+            raise InputError(f"{shown(path)}: a symbolic link; expected the file itself") from problem
         reason = (problem.strerror or str(problem)).lower()
         raise InputError(f"{shown(path)}: {reason}; expected a file that can be read") from problem
 
 
-def _open(path: StrPath) -> BufferedReader:
+def _open(path: StrPath, more: int) -> BufferedReader:
     try:
         # O_NONBLOCK: a pipe would otherwise wait for its writer before it can be seen to be one.
-        return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC))
+        return open(path, "rb", opener=lambda name, flags: os.open(name, flags | more | os.O_NONBLOCK | os.O_CLOEXEC))
     except ValueError as problem:
         raise InputError(f"{shown(path)}: not a file name; expected one without NUL characters") from problem
 
@@ -118,3 +128,61 @@ def require_memory(wanted: int, max_bytes: int, where: str) -> None:
             f"{where}: {wanted:,} bytes to read; expected at most {max_bytes:,}, set by --max-memory: "
             "give it more, or cut the arrays"
         )
+
+
+def require_json_memory(size: int, max_bytes: int, where: str) -> None:
+    """Check that a JSON text of so many bytes may be read, whatever is in it.
+
+    Raises:
+        MemoryRefused: what it can be made into may take more than `max_bytes`.
+    """
+    if JSON_MEMORY * size > max_bytes:
+        raise MemoryRefused(
+            f"{where}: {size:,} bytes of JSON, which may take {JSON_MEMORY * size:,} to read; "
+            f"expected at most {max_bytes:,}, set by --max-memory"
+        )
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text says; no object has a name twice.
+
+    Raises:
+        ValueError: it is none, or nests too deep to be read.
+    """
+    import json
+
+    try:
+        return json.loads(text, object_pairs_hook=_without_duplicates)
+    except RecursionError as problem:
+        raise ValueError(str(problem)) from problem
+
+
+def read_json(path: StrPath, *, max_bytes: int, follow: bool = True) -> Any:
+    """What a JSON file says.
+
+    Args:
+        max_bytes: the most that it may take.
+        follow: as for `open_regular`.
+
+    Raises:
+        InputError: it cannot be read, or is no JSON.
+        MemoryRefused: see `require_json_memory`.
+    """
+    with open_regular(path, follow=follow) as file:
+        size = os.fstat(file.fileno()).st_size
+        require_json_memory(size, max_bytes, shown(path))
+        data = file.read(size)  # and no more, should it grow meanwhile
+    try:
+        return parse_json(data)
+    except ValueError as problem:
+        raise InputError(f"{shown(path)}: no JSON ({problem}); expected a JSON document") from problem
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's pairs as a dict; of two that share a name, `json` would let the last one win."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{quoted(name)} stands there twice")
+        found[name] = value
+    return found
