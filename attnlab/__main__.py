@@ -15,13 +15,14 @@ def main() -> int:
             return 0
         gc.set_threshold(GARBAGE_THRESHOLD)
         from attnlab.cli.app import run_app
+        from attnlab.cli.failures import STOPPING
 
         code = run_app(sys.argv[1:])
     except KeyboardInterrupt:  # before run_app could take care of it
         if sys.stderr is not None:
             sys.stderr.write("attnlab: error: interrupted: nothing had begun\n")
         return 128 + signal.SIGINT
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)  # the exit code stands
     gc.freeze()  # at exit the interpreter would look for cycles in everything once more: an eighth of a short run
     return code

@@ -3,11 +3,18 @@
 The text of an error is one line: where: what was given; what was expected, and who set it.
 """
 
+from collections.abc import Sequence
+
 
 class AttnlabError(Exception):
     """Something that the person at the keyboard can put right."""
 
     exit_code = 1
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """What is said of it, line by line: one, whatever characters it holds, but for several mistakes at once."""
+        return [str(self)]
 
 
 class ShapeError(AttnlabError, ValueError):
@@ -37,14 +44,17 @@ class ConfigError(AttnlabError, ValueError):
     exit_code = 2
 
     def __init__(self, *complaints: str, source: str = "config") -> None:
-        self.complaints = complaints
-        if len(complaints) == 1:
-            text = complaints[0]
-        else:
-            more = len(complaints) - MOST_LISTED
-            rest = [f"… and {more:,} more; expected none"] if more > 0 else []
-            text = "\n".join([f"{source}: {len(complaints)} mistakes", *complaints[:MOST_LISTED], *rest])
-        super().__init__(text)
+        self.complaints, self.source = complaints, source
+        super().__init__("\n".join(self.lines))
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """The one mistake, or a heading and a line for each."""
+        if len(self.complaints) == 1:
+            return self.complaints
+        more = len(self.complaints) - MOST_LISTED
+        rest = [f"… and {more:,} more; expected none"] if more > 0 else []
+        return [f"{self.source}: {len(self.complaints)} mistakes", *self.complaints[:MOST_LISTED], *rest]
 
 
 class InputError(AttnlabError, ValueError):

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
+from attnlab.experiments.complexity_document import settings
+from attnlab.experiments.complexity_record import ComplexityConfig
+from attnlab.experiments.complexity_saved import experiment
+from attnlab.files.runs import RunDirectory
 from attnlab.maths.mechanisms.fused import has_torch
+from attnlab.measure.machine import this_machine
 from tests.commands import attnlab, error_line, printed_json, stopped, written
 
 #: Over in a second or two.
@@ -79,7 +84,8 @@ def test_blocks(tmp_path: Path) -> None:
         (("--window", "0"), "complexity: --window 0; expected 1 or more"),
         (("--seed", "-1"), "complexity: --seed -1; expected a whole number of 0 or more"),
         (("--resume", "here", "--d", "3"), "complexity: --d: not together with --resume"),
-        (("--resume", "here"), "complexity: --resume here: no run.json; expected the directory of an earlier run"),
+        (("--resume", "here"), "complexity: --resume here: not a directory; expected that of an interrupted run"),
+        (("--resume", "."), "complexity: --resume .: no run.json; expected the directory of an earlier run"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_one_line(arguments: tuple[str, ...], text: str, tmp_path: Path) -> None:
@@ -109,7 +115,12 @@ def keys(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("number", "word", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
+    ("number", "word", "code"),
+    [
+        (signal.SIGINT, "interrupted", 130),
+        (signal.SIGTERM, "terminated", 143),
+        (signal.SIGHUP, "the terminal went away", 129),
+    ],
 )
 def test_an_interrupted_run_is_taken_up(number: signal.Signals, word: str, code: int, tmp_path: Path) -> None:
     ended = stopped(number, 30, "complexity", *FEW, "--repeats", "8", "--out", "here", "--no-figures", cwd=tmp_path)
@@ -135,6 +146,61 @@ def test_an_interrupted_run_is_taken_up(number: signal.Signals, word: str, code:
     assert error_line(attnlab("complexity", "--resume", "here", cwd=tmp_path), 2) == (
         "complexity: --resume here: the run is complete; there is nothing to take up"
     )
+
+
+def dead(folder: Path, *, points: int = 3) -> Path:
+    """What a run leaves that is killed after so many timings of one task."""
+    config = ComplexityConfig(n=(16, 20, 24, 28, 32, 40), d=(4,), mechanisms=("hash",))
+    manifest = {"command_line": ["attnlab", "complexity"], "seed": 0, "config": settings(config)}
+    run = RunDirectory.make("complexity", folder, manifest)
+    run.running()
+    run.let_go()
+    machine = this_machine()
+    header = experiment({**settings(config), "seed": 0}, cpu=machine.cpu, numpy=machine.numpy)
+    timed = {"kind": "time", "key": "hash/numpy/16/4", "seconds": 0.001, "calls": 5}
+    lines = [json.dumps(header), *[json.dumps(timed)] * points]
+    (folder / "points.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+RESUME = ("complexity", "--resume", "here", "--no-figures", "--quiet", "--max-memory", "64MiB")
+
+
+def test_a_dead_run_is_taken_up(tmp_path: Path) -> None:
+    """So that the refusals of those that somebody changed are known to be of what was changed."""
+    dead(tmp_path / "here")
+    ended = attnlab(*RESUME, cwd=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+
+
+def test_a_giant_run_json_is_not_read(tmp_path: Path) -> None:
+    with open(dead(tmp_path / "here") / "run.json", "r+b") as file:
+        file.truncate(3 * 2**30)
+    assert error_line(attnlab(*RESUME, cwd=tmp_path), 4) == (
+        "complexity: here/run.json: 3,221,225,472 bytes of JSON, which may take 193,273,528,320 to read; "
+        "expected at most 67,108,864, set by --max-memory"
+    )
+
+
+def test_more_timings_of_one_task_than_the_run_takes(tmp_path: Path) -> None:
+    dead(tmp_path / "here", points=160_000)
+    before = (tmp_path / "here" / "points.jsonl").read_bytes()
+    assert error_line(attnlab(*RESUME, cwd=tmp_path), 3) == (
+        "here/points.jsonl: line 23: time of 'hash/numpy/16/4': one too many; expected no more than the run takes"
+    )
+    assert (tmp_path / "here" / "points.jsonl").read_bytes() == before
+
+
+def test_points_behind_a_link_are_another_directorys(tmp_path: Path) -> None:
+    points = dead(tmp_path / "here") / "points.jsonl"
+    notes = tmp_path / "notes.txt"
+    notes.write_bytes(points.read_bytes() + b"torn")
+    before = notes.read_bytes()
+    points.unlink()
+    points.symlink_to("../notes.txt")
+    line = error_line(attnlab(*RESUME, cwd=tmp_path), 3)
+    assert line == "here/points.jsonl: a symbolic link; expected a file of points"
+    assert notes.read_bytes() == before
 
 
 def test_help_ends_with_examples(tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """What a person meets when something goes wrong: one line, the promised exit code, and no traceback."""
 
+import errno
+import fcntl
 import gc
+import io
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +21,7 @@ import pytest
 from attnlab.__main__ import main
 from attnlab.cli import app, failures
 from attnlab.cli import config as config_commands
+from attnlab.cli.progress import progress
 from tests.commands import Ended, attnlab, environment, error_line, stopped
 from tests.patience import PATIENCE
 
@@ -160,7 +167,7 @@ class TestSignals:
     def test_while_an_error_is_told(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         """The second of two, which comes while the first is being cleared up, does nothing."""
 
-        def told(text: str, code: int, *, debug: bool) -> int:
+        def told(lines: object, code: int, *, debug: bool) -> int:
             monkeypatch.undo()
             signal.raise_signal(signal.SIGTERM)
             raise AssertionError("the signal was not heeded")
@@ -176,7 +183,12 @@ class TestSignals:
         assert capsys.readouterr().err == "attnlab: error: terminated: the result is not complete\n"
 
     @pytest.mark.parametrize(
-        ("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+        ("number", "code", "said"),
+        [
+            (signal.SIGINT, 130, "interrupted"),
+            (signal.SIGTERM, 143, "terminated"),
+            (signal.SIGHUP, 129, "the terminal went away"),
+        ],
     )
     def test_stop_a_run_that_says_so(self, number: int, code: int, said: str, tmp_path: Path) -> None:
         (tmp_path / "deep.yaml").write_text(
@@ -187,6 +199,133 @@ class TestSignals:
         manifest = tmp_path / "out" / "run.json"
         assert json.loads(manifest.read_bytes())["status"] == "interrupted"
         assert [path.name for path in manifest.parent.iterdir()] == ["run.json"]
+
+    def test_a_terminal_that_goes_away_does(self, tmp_path: Path) -> None:
+        """A terminal of its own, closed as ssh closes one: the kernel sends the signal, and nobody can be told."""
+        long_run(tmp_path)
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "attnlab", "run", "deep.yaml", "--out", "out"],
+            cwd=tmp_path,
+            env=environment(),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+        manifest = tmp_path / "out" / "run.json"
+        while not manifest.exists() and process.poll() is None:
+            time.sleep(0.01)
+        os.close(ours)
+        assert process.wait(timeout=PATIENCE) == 129
+        assert json.loads(manifest.read_bytes())["status"] == "interrupted"
+
+    def test_a_bar_that_nobody_sees_any_more_hides_no_signal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Gone(io.StringIO):
+            def isatty(self) -> bool:
+                return True
+
+            def write(self, text: str) -> int:
+                raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(sys, "stderr", Gone())
+        monkeypatch.setattr("attnlab.cli.progress.PATIENCE", 0.0)
+
+        def stopped() -> None:
+            with progress("timing", 2, visible=True) as bar:
+                bar.advance()
+                raise failures.Stopped(signal.SIGHUP)
+
+        with pytest.raises(failures.Stopped):
+            stopped()
+
+    def test_whoever_started_it_may_have_it_ignored(self, tmp_path: Path) -> None:
+        """As nohup does."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "attnlab", "run", "--no-figures", "--quiet", "--out", "out"],
+            cwd=tmp_path,
+            env=environment(),
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+        )
+        while process.poll() is None:
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.01)
+        assert process.returncode == 0
+        assert json.loads((tmp_path / "out" / "run.json").read_bytes())["status"] == "complete"
+
+
+def long_run(folder: Path) -> None:
+    """A configuration, deep.yaml, that keeps a machine busy for some seconds."""
+    (folder / "deep.yaml").write_text(
+        "block: {d_model: 128, n_heads: 4, d_ff: null}\nlayers: 20\ninput: {random: {n: 700}}\n", encoding="utf-8"
+    )
+
+
+class TestOneLine:
+    """Whatever an argument holds, what is said of it stands on one line; several mistakes have a line each."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "code"),
+        [
+            (["run", "a\nb"], 2),
+            (["run", "--tokens", "a\nb"], 2),
+            (["run", "--a\nb"], 2),
+            (["a\nb"], 2),
+            (["run", "sentence", "a\nb"], 2),
+            (["variance", "--dk", "6\n4"], 2),
+            (["why", "bank", "river", "--head", "1\n2"], 2),
+            (["config", "show", "a\r\x1b[2Jb"], 2),
+            (["run", "--embeddings", "a\nb.npy"], 3),
+            (["run", "--max-memory", "a\nb"], 2),
+            (["complexity", "--resume", "a\nb"], 2),
+            (["run", "--out", "file\n/x"], 2),
+        ],
+    )
+    def test_of_an_argument_with_more(self, arguments: list[str], code: int, tmp_path: Path) -> None:
+        (tmp_path / "file\n").touch()
+        error_line(attnlab(*arguments, cwd=tmp_path), code)
+
+    def test_lists_have_lines_of_their_own(self, tmp_path: Path) -> None:
+        (tmp_path / "mi\nne.yaml").write_text("block: {d_model: 0, n_heads: 1.5}\n", encoding="utf-8")
+        ended = attnlab("run", "mi\nne.yaml", cwd=tmp_path)
+        first, *mistakes = ended.err.splitlines()
+        assert (ended.code, first) == (2, r"attnlab: error: mi\nne.yaml: 2 mistakes")
+        assert [mistake[:17] for mistake in mistakes] == [r"mi\nne.yaml:1:18:"[:17], r"mi\nne.yaml:1:30:"[:17]]
+
+    def test_a_traceback_moves_no_cursor(self, tmp_path: Path) -> None:
+        ended = attnlab("run", "--tokens", "\x1b[2J", "--debug", cwd=tmp_path)
+        assert ended.code == 2
+        assert ended.err.replace("\n", "").isprintable()
+
+    def test_nor_does_a_note(self, capsys: pytest.CaptureFixture[str]) -> None:
+        failures.say_note("a\nb\x1b[2J")
+        assert capsys.readouterr().err == "attnlab: a\\nb\\x1b[2J\n"
+
+
+class TestDirectoryNames:
+    @pytest.mark.parametrize("name", ["-", ""])
+    @pytest.mark.parametrize("command", [["run", "--no-figures", "--out"], ["complexity", "--resume"]])
+    def test_that_are_none(self, command: list[str], name: str, tmp_path: Path) -> None:
+        line = error_line(attnlab(*command, name, cwd=tmp_path), 2)
+        assert line.startswith(
+            f"{command[0]}: {command[-1]}: '{name}'; expected a directory's name (one that is called - is ./-) ("
+        )
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_dash_by_its_path(self, tmp_path: Path) -> None:
+        assert attnlab("run", "--no-figures", "--quiet", "--out", "./-", cwd=tmp_path).code == 0
+        assert (tmp_path / "-" / "run.json").exists()
+
+    @pytest.mark.parametrize("name", [f"{'a' * 200}/" * 30, "a" * 1500, "loop/x"], ids=["path", "name", "loop"])
+    def test_beyond_what_the_system_takes(self, name: str, tmp_path: Path) -> None:
+        (tmp_path / "loop").symlink_to("loop")
+        line = error_line(attnlab("run", "--no-figures", "--out", name, cwd=tmp_path), 5)
+        assert re.fullmatch(
+            r"--out \S+: could not be made: (File name too long|Too many levels of symbolic links)", line
+        )
+        assert [path.name for path in tmp_path.iterdir()] == ["loop"]
 
 
 class TestStdout:

@@ -1,6 +1,7 @@
 """The complexity experiment, with a clock that follows laws: what is named, told, written and drawn."""
 
 import dataclasses
+import json
 import math
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
@@ -276,9 +277,65 @@ class TestDocument:
         assert [dict(zip(columns, row, strict=True)) for row in rows] == document(record)["points"]
 
     def test_settings_come_back(self) -> None:
-        assert config_of(settings(CONFIG), seed=0, max_bytes=7) == dataclasses.replace(CONFIG, max_bytes=7)
-        with pytest.raises(InputError, match=r"run.json: config: mechanisms: missing; expected a list"):
-            config_of({}, seed=0, max_bytes=0)
+        widths = dataclasses.replace(CONFIG, sweep="d", n=(1024,), d=SIZES)
+        for config in (CONFIG, widths):
+            found = config_of({"config": settings(config), "seed": 10**400}, max_bytes=7)
+            assert found == dataclasses.replace(config, max_bytes=7, seed=10**400)
+
+    @pytest.mark.parametrize(
+        ("changes", "told"),
+        [
+            ({"mechanisms": None}, "mechanisms: null; expected a list of 1 or more, each full, window, "),
+            ({"mechanisms": ["magic"]}, r"mechanisms: \"\['magic'\]\"; expected a list of 1 or more, each full, "),
+            ({"kernels": [["dense"]]}, r"kernels: .*; expected a list of 1 or more, each dense, "),
+            ({"kernels": []}, r"kernels: '\[\]'; expected a list of 1 or more"),
+            ({"part": 7}, "part: '7'; expected core or block"),
+            ({"sweep": "h"}, "sweep: 'h'; expected n or d"),
+            (
+                {"n": [2**62]},
+                r"n: '\[4611686018427387904\]'; expected a list of 6 to 200, each a whole number of 8 or ",
+            ),
+            ({"n": [*SIZES[:5], 2**31]}, r"n: .*; expected .*, and below 2\^31, rising"),
+            ({"n": SIZES[:5]}, "n: .*; expected a list of 6 to 200"),
+            ({"n": [*range(8, 209)]}, "n: .*; expected a list of 6 to 200"),
+            ({"n": [64] * 6}, "n: .*; expected .*, rising"),
+            ({"n": SIZES[::-1]}, "n: .*; expected .*, rising"),
+            ({"n": [7, *SIZES]}, "n: .*; expected .*, each a whole number of 8 or more"),
+            ({"d": [64, 65]}, r"d: '\[64, 65\]'; expected a list of 1, each a whole number of 1 or more"),
+            ({"sweep": "d"}, "n: .*; expected a list of 1, each"),
+            ({"heads": True}, r"heads: 'True'; expected a whole number of 1 or more, and below 2\^31"),
+            ({"window": 2**31}, "window: '2147483648'; expected a whole number"),
+            ({"threads": 1.0}, "threads: '1.0'; expected a whole number"),
+            ({"repeats": 0}, "repeats: '0'; expected a whole number"),
+            ({"more": 1}, "'more': unknown; expected mechanisms, .* alone"),
+        ],
+        ids=str,
+    )
+    def test_what_are_no_settings(self, changes: Mapping[str, Any], told: str) -> None:
+        listed = json.loads(json.dumps({**settings(CONFIG), **changes}))
+        with pytest.raises(InputError, match=f"^run.json: config: {told}"):
+            config_of({"config": listed, "seed": 0}, max_bytes=7)
+
+    @pytest.mark.parametrize("name", [*settings(CONFIG)])
+    def test_each_has_to_be_there(self, name: str) -> None:
+        listed = {key: value for key, value in settings(CONFIG).items() if key != name}
+        with pytest.raises(InputError, match=f"^run.json: config: {name}: missing; expected "):
+            config_of({"config": listed, "seed": 0}, max_bytes=7)
+
+    @pytest.mark.parametrize(
+        ("manifest", "told"),
+        [
+            ({"config": {}}, "seed: missing; expected a whole number of 0 or more"),
+            ({"config": {}, "seed": True}, "seed: 'True'; expected a whole number of 0 or more"),
+            ({"config": {}, "seed": -1}, "seed: '-1'; expected"),
+            ({"config": [], "seed": 0}, r"config: '\[\]'; expected an object"),
+            ({"seed": 0}, "config: missing; expected an object"),
+        ],
+        ids=str,
+    )
+    def test_what_is_no_run_of_it(self, manifest: Mapping[str, Any], told: str) -> None:
+        with pytest.raises(InputError, match=f"^run.json: {told}"):
+            config_of(manifest, max_bytes=7)
 
 
 class TestReport:
@@ -400,21 +457,87 @@ class TestChoice:
         assert {v.mechanism for v in found} == {"full", "window", "linear", "fourier", "argmax"}
 
 
+TIME = {"kind": "time", "key": "k", "seconds": 0.5, "calls": 3}
+MEMORY = {"kind": "memory", "key": "k", "traced": 4096, "resident": None, "note": "by tracemalloc"}
+LINE = "points.jsonl: line 2"
+
+
 class TestSaved:
     def test_what_is_saved_is_not_timed_again(self, lawful: None, monkeypatch: pytest.MonkeyPatch) -> None:
         config = dataclasses.replace(CONFIG, mechanisms=("hash",))
         file = Kept()
-        saved = SavedPoints(file)  # type: ignore[arg-type]
+        saved = SavedPoints(complexity.timings_wanted(config))
+        saved.file = file  # type: ignore[assignment]
         counted = []
         first = run(config, saved=saved, advance=lambda: counted.append(1))
         assert len(counted) == complexity.steps(config, SavedPoints()) == 11 * 21 + 7 + 11
         assert saved.count == len(counted)
-        again = SavedPoints(file)  # type: ignore[arg-type]
+        again = SavedPoints(complexity.timings_wanted(config))
+        for point in file.points:
+            again.take(point, LINE)
+        again.file = file  # type: ignore[assignment]
         assert complexity.steps(config, again) == 0
-        before = saved.count
+        before = again.count
         second = run(config, saved=again)
         assert again.count == before
         assert document(second)["points"] == document(first)["points"]
+
+    def test_a_kernel_that_is_no_longer_installed_is_taken_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(complexity, "has_torch", lambda: False)
+        config = dataclasses.replace(CONFIG, mechanisms=("full",), kernels=("dense", "torch"))
+        saved = SavedPoints(complexity.timings_wanted(config))
+        before = complexity.steps(config, saved)
+        for point in (TIME, MEMORY):
+            saved.take({**point, "key": f"full/torch/{SIZES[0]}/64"}, LINE)
+        assert complexity.steps(config, saved) == before
+
+    @pytest.mark.parametrize(
+        ("point", "told"),
+        [
+            ({**TIME, "kind": "speed"}, "kind: 'speed'; expected time or memory"),
+            ({**TIME, "kind": ["time"]}, "kind: .*; expected time or memory"),
+            ({**TIME, "key": None}, "key: null; expected text"),
+            ({**TIME, "seconds": 5e-324}, "seconds: '5e-324'; expected a number from 1e-12 to 1e.12"),
+            ({**TIME, "seconds": float("nan")}, "seconds: 'nan'; expected a number"),
+            ({**TIME, "seconds": float("inf")}, "seconds: 'inf'; expected a number"),
+            ({**TIME, "seconds": True}, "seconds: 'True'; expected a number"),
+            ({**TIME, "seconds": 10**400}, "seconds: '10+…'; expected a number"),
+            ({**TIME, "calls": 0}, "calls: '0'; expected a whole number of 1 or more"),
+            ({**TIME, "note": ""}, "'note': unknown; expected kind, key, seconds, calls alone"),
+            (
+                {**MEMORY, "traced": 10**400},
+                r"traced: '10+…'; expected a whole number of 0 or more, and below 2\^62, or",
+            ),
+            ({**MEMORY, "traced": False}, "traced: 'False'; expected a whole number"),
+            ({**MEMORY, "resident": -1}, "resident: '-1'; expected a whole number of 0 or more"),
+            ({**MEMORY, "note": {}}, "note: '{}'; expected text"),
+            ({**MEMORY, "key": "other"}, "memory of 'other': one too many; expected no more than the run takes"),
+        ],
+        ids=str,
+    )
+    def test_what_is_no_point_of_the_run(self, point: Mapping[str, Any], told: str) -> None:
+        with pytest.raises(InputError, match=f"^points.jsonl: line 2: {told}"):
+            SavedPoints({"k": 2}).take(point, LINE)
+
+    def test_no_more_of_them_than_the_run_takes(self) -> None:
+        saved = SavedPoints({"k": 2})
+        for point in (TIME, MEMORY, TIME):
+            saved.take(point, LINE)
+        assert saved.seconds == {"k": [0.5, 0.5]}
+        assert saved.peaks == {"k": PeakBytes(4096, None, "by tracemalloc")}
+        for kind, point in (("time", TIME), ("memory", MEMORY)):
+            with pytest.raises(InputError, match=f"{kind} of 'k': one too many; expected no more than the run takes"):
+                saved.take(point, LINE)
+
+    def test_many_of_one_key_take_no_longer_each(self) -> None:
+        """Counted in what Python has to copy, not in seconds: tuples that grow by one are copied whole each time."""
+        saved = SavedPoints({"k": 2_000})
+        saved.take(TIME, LINE)
+        first = saved.seconds["k"]
+        for _ in range(1_999):
+            saved.take(TIME, LINE)
+        assert saved.seconds["k"] is first
+        assert len(first) == 2_000
 
     def test_lists_are_told_as_text(self) -> None:
         found = experiment({"n": [1, 2], "part": "core"}, cpu="c", numpy="2")
@@ -428,6 +551,10 @@ class Kept:
 
     def __init__(self) -> None:
         self.points: list[Mapping[str, object]] = []
+
+    @property
+    def count(self) -> int:
+        return len(self.points)
 
     def append(self, point: Mapping[str, object]) -> None:
         self.points.append(dict(point))

@@ -134,6 +134,7 @@ def test_dense_attention_by_formula_and_both_counts() -> None:
         (200, 205, "the formula says 51% less than was measured: it is wrong here"),
         (50, None, "the formula says 100% more than was measured: it is wrong here (why)"),
         (50, 300, "all differ, so none is to be trusted"),
+        (0, 0, "all differ, so none is to be trusted"),
         (None, None, "the formula says 100 MiB, and nothing could be measured beside it: why"),
     ],
 )

@@ -5,6 +5,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,22 @@ class TestDirectories:
         (tmp_path / "empty").mkdir()
         for name in ("empty", "new/deep"):
             assert named_directory(tmp_path / name).is_dir()
+
+    def test_as_deep_as_the_system_takes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Deeper than Python may call itself, where the path is not too long."""
+        monkeypatch.chdir(tmp_path)
+        deep = Path("a/" * 1500)
+        try:
+            assert named_directory(deep).is_dir()
+        finally:
+            for place in (deep, *deep.parents[:-1]):  # what removes trees calls itself, too
+                with suppress(FileNotFoundError):
+                    place.rmdir()
+
+    def test_what_is_too_long_leaves_no_beginning(self, tmp_path: Path) -> None:
+        with pytest.raises(WriteError, match=r"could not be made: File name too long$"):
+            named_directory(tmp_path / (f"{'a' * 200}/" * 30))
+        assert list(tmp_path.iterdir()) == []
 
     def test_one_that_is_not_empty(self, tmp_path: Path) -> None:
         (tmp_path / "something").touch()

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from itertools import combinations
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from matplotlib.transforms import Bbox
 from attnlab.records import Drawable, Figure, Grid, GridSheet, Histogram, Line, Series
 from attnlab.show import palette
 from attnlab.show.plots import draw, figure_bytes
+from tests.commands import environment
 
 WORDS = ["[CLS]", "the", "bank", "near", "the", "river", "lent", "money", "to", "the", "boat", "builders", "[SEP]"]
 SERIES = Series(
@@ -260,3 +262,27 @@ def test_the_same_record_gives_the_same_bytes(drawable: Drawable, format: Litera
 def test_matplotlib_waits_until_it_is_needed() -> None:
     code = "import sys, attnlab.show.plots; print([name for name in sys.modules if name.startswith('matplotlib')])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_what_matplotlib_is_told_elsewhere_changes_nothing(tmp_path: Path) -> None:
+    """A backend that there is not, a matplotlibrc that is no text; whoever asks next finds both variables as before."""
+    (tmp_path / "matplotlibrc").write_bytes(b"\xff\n")
+    (tmp_path / "draws.py").write_text(
+        "import hashlib, os\n"
+        "before = dict(os.environ)\n"
+        "from attnlab.records import Figure, Line, Series\n"
+        "from attnlab.show.plots import figure_bytes\n"
+        "lines = [Line(label='a', x=[1, 2], y=[3, 4])]\n"
+        "figure = Figure(name='x', drawable=Series(title='t', x_axis='x', y_axis='y', lines=lines))\n"
+        "print(*(hashlib.sha256(figure_bytes(figure, kind)).hexdigest() for kind in ('png', 'svg')))\n"
+        "print(dict(os.environ) == before)\n",
+        encoding="utf-8",
+    )
+    told = {"MPLBACKEND": "nonsense", "MATPLOTLIBRC": str(tmp_path)}
+    plain = {name: value for name, value in environment().items() if name not in told}
+    first, second = (
+        subprocess.run([sys.executable, tmp_path / "draws.py"], env=env, capture_output=True, text=True, check=True)
+        for env in (plain, {**plain, **told})
+    )
+    assert first.stdout == second.stdout
+    assert (first.stdout.splitlines()[1:], first.stderr, second.stderr) == (["True"], "", "")

@@ -1,16 +1,16 @@
 """`attnlab complexity`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from attnlab.cli import options
 from attnlab.cli.failures import Stopped, about, say_note
-from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
+from attnlab.cli.output import Wishes, begin_document, deliver, run_directory, taken_up
 from attnlab.cli.progress import progress
 from attnlab.errors import AttnlabError, UsageError
 
@@ -52,7 +52,12 @@ Repeats = Annotated[int | None, typer.Option(help="timings of each point; defaul
 Threads = Annotated[int | None, typer.Option(help="threads of matrix products and kernels; default 1, the steadiest")]
 Seed = Annotated[int | None, typer.Option(help="draw with this seed; default 0")]
 Resume = Annotated[
-    str | None, typer.Option(help="take up an interrupted run where it stopped, with its settings", metavar="DIR")
+    str | None,
+    typer.Option(
+        callback=options.directory_name,
+        help="take up an interrupted run where it stopped, with its settings",
+        metavar="DIR",
+    ),
 ]
 
 
@@ -109,7 +114,6 @@ def complexity(
         quiet=quiet,
         figures=not no_figures,
         out=options.as_path(out),
-        resume=options.as_path(resume),
     )
     asked = Asked(
         mechanism=mechanism or None,
@@ -130,8 +134,12 @@ def complexity(
     try:
         options.check_seed(seed)
         budget = options.memory_budget(max_memory)
-        config = configuration(asked, budget) if resume is None else resumed(Path(resume), asked, out, budget)
-        answer(config, wishes)
+        if resume is None:
+            answer(configuration(asked, budget), wishes)
+        else:
+            refuse_settings(asked, out)
+            with taken_up(Path(resume), "complexity", max_bytes=budget) as (directory, manifest):
+                answer(resumed(manifest, budget), replace(wishes, resume=directory))
     except AttnlabError as error:
         raise about("complexity", error) from error
 
@@ -199,16 +207,22 @@ def require_installed(kernels: Sequence[str] | None) -> None:
             raise UsageError(f"--kernel {kernel}: {name} is not installed; pip install 'attnlab[{extra}]' brings it")
 
 
-def resumed(path: Path, asked: Asked, out: str | None, budget: int) -> "ComplexityConfig":
-    """The settings of an interrupted run, from its run.json; the command line adds none."""
-    from attnlab.experiments.complexity import require_sound
-    from attnlab.experiments.complexity_resumed import config_of
-    from attnlab.files.manifests import read_manifest
+def refuse_settings(asked: Asked, out: str | None) -> None:
+    """Refuse settings beside --resume.
 
+    Raises:
+        UsageError: naming the first.
+    """
     names = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(asked)}
     options.refuse_beside("--resume", {option: getattr(asked, name) for name, option in names.items()} | {"--out": out})
-    manifest = read_manifest(path, "complexity")
-    config = config_of(manifest.get("config"), seed=manifest.get("seed", 0), max_bytes=budget)
+
+
+def resumed(manifest: Mapping[str, Any], budget: int) -> "ComplexityConfig":
+    """The settings of an interrupted run, from its run.json."""
+    from attnlab.experiments.complexity import require_sound
+    from attnlab.experiments.complexity_resumed import config_of
+
+    config = config_of(manifest, max_bytes=budget)
     require_sound(config)
     return config
 
@@ -243,6 +257,7 @@ def answer(config: "ComplexityConfig", wishes: Wishes) -> None:
 @contextmanager
 def saved_points(directory: "RunDirectory | None", config: "ComplexityConfig") -> Iterator["SavedPoints"]:
     """The timings that are there already, and where new ones go; without a directory, nowhere."""
+    from attnlab.experiments.complexity import timings_wanted
     from attnlab.experiments.complexity_document import settings
     from attnlab.experiments.complexity_saved import SavedPoints, experiment
     from attnlab.files.opening import shown
@@ -255,10 +270,11 @@ def saved_points(directory: "RunDirectory | None", config: "ComplexityConfig") -
     machine = this_machine()
     shared = {**settings(config), "seed": config.seed}
     header = experiment(shared, cpu=machine.cpu, numpy=machine.numpy)
-    with PointsFile(directory.path, header) as file:
+    saved = SavedPoints(timings_wanted(config))
+    with PointsFile(directory.path, header, saved.take) as file:
         for note in file.notes:
             say_note(note)
-        saved = SavedPoints(file)
+        saved.file = file
         try:
             yield saved
         except Stopped as stop:

@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, TextIO
 
@@ -23,7 +23,11 @@ EXHAUSTED = "the machine ran out of memory; take fewer tokens or layers, or set 
 #: What writing to stdout may fail with, besides a broken pipe.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EBADF)
 #: Signals that end a run in an orderly way, with the exit code 128 + their number, and what is said of them.
-STOPPING = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+STOPPING = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "terminated",
+    signal.SIGHUP: "the terminal went away",
+}
 
 
 class Stopped(BaseException):
@@ -44,7 +48,7 @@ def guarded(work: Callable[[], int], *, debug: bool) -> int:
     if sys.stderr is None:  # closed: print would take stdout instead
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if sys.stdout is None:
-        return _failed("stdout: closed; expected a place for the result", WRITE_FAILED, debug=False)
+        return _failed(["stdout: closed; expected a place for the result"], WRITE_FAILED, debug=False)
     try:
         _heed_signals(_stop)
         code = _ended(work, debug=debug)
@@ -52,7 +56,7 @@ def guarded(work: Callable[[], int], *, debug: bool) -> int:
         return code
     except Stopped as stop:  # at work, or while something else that went wrong was told
         text = f"{STOPPING[stop.signal]}: the result is not complete" + (f"; {stop.kept}" if stop.kept else "")
-        return _failed(text, 128 + stop.signal, debug=debug)
+        return _failed([text], 128 + stop.signal, debug=debug)
 
 
 def _ended(work: Callable[[], int], *, debug: bool) -> int:
@@ -70,24 +74,24 @@ def _ended(work: Callable[[], int], *, debug: bool) -> int:
         _silence(sys.stdout)  # typer's own way with a broken pipe is exit code 1
         return BROKEN_PIPE
     except AttnlabError as error:
-        return _failed(str(error), error.exit_code, debug=debug)
+        return _failed(error.lines, error.exit_code, debug=debug)
     except MemoryError:
-        return _failed(EXHAUSTED, OUT_OF_MEMORY, debug=debug)
+        return _failed([EXHAUSTED], OUT_OF_MEMORY, debug=debug)
     except TyperUsageError as error:
-        return _failed(usage_text(error), error.exit_code, debug=debug)
+        return _failed([usage_text(error)], error.exit_code, debug=debug)
     except Exception as error:
         if isinstance(error, RuntimeError) and str(error) == "can't start new thread":  # no room for its stack
-            return _failed(EXHAUSTED, OUT_OF_MEMORY, debug=debug)
+            return _failed([EXHAUSTED], OUT_OF_MEMORY, debug=debug)
         if isinstance(error, OSError) and error.filename is None and error.errno in UNWRITABLE:
             _silence(sys.stdout)
-            return _failed(f"stdout: {error.strerror}; the result could not be written", WRITE_FAILED, debug=debug)
-        return _failed(f"a bug: {type(error).__name__}: {error}", BUG, debug=True)
+            return _failed([f"stdout: {error.strerror}; the result could not be written"], WRITE_FAILED, debug=debug)
+        return _failed([f"a bug: {type(error).__name__}: {error}"], BUG, debug=True)
 
 
 def say_note(text: str) -> None:
     """A line on stderr about what went differently; nobody need be reading it."""
     try:
-        print(f"attnlab: {text}", file=sys.stderr, flush=True)
+        print(f"attnlab: {shown(text)}", file=sys.stderr, flush=True)
     except OSError:
         _silence(sys.stderr)
 
@@ -113,12 +117,12 @@ def about(command: str, error: AttnlabError) -> AttnlabError:
     return error
 
 
-def _failed(text: str, code: int, *, debug: bool) -> int:
+def _failed(lines: Sequence[str], code: int, *, debug: bool) -> int:
+    """Say it on stderr, every character of a line visible on that line, and return the exit code."""
     try:
         if debug:
-            traceback.print_exc()
-        lines = [shown(line) for line in text.split("\n")]
-        print("attnlab: error: " + "\n".join(lines), file=sys.stderr, flush=True)
+            print("\n".join(map(shown, traceback.format_exc().rstrip("\n").split("\n"))), file=sys.stderr)
+        print("attnlab: error: " + "\n".join(map(shown, lines)), file=sys.stderr, flush=True)
     except OSError:  # nobody reads stderr: the exit code has to do
         _silence(sys.stderr)
     return code

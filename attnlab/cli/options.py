@@ -12,9 +12,23 @@ from attnlab.measure.memory import available_bytes
 
 Name = TypeVar("Name", bound=str)
 
+
+def directory_name(text: str | None) -> str | None:
+    """Refuse what elsewhere means stdin or stdout, and no name at all, where a directory is to be named.
+
+    Raises:
+        typer.BadParameter: it is one of them.
+    """
+    if text in ("", "-"):
+        raise typer.BadParameter(f"{text!r}; expected a directory's name (one that is called - is ./-)")
+    return text
+
+
 ConfigArgument = Annotated[str | None, typer.Argument(help="a preset's name or a YAML file", metavar="CONFIG")]
 Seed = Annotated[int | None, typer.Option(help="draw weights and input with this seed")]
-Out = Annotated[str | None, typer.Option(help="write here: a new or an empty directory", metavar="DIR")]
+Out = Annotated[
+    str | None, typer.Option(callback=directory_name, help="write here: a new or an empty directory", metavar="DIR")
+]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document; write files only with --out")]
 JsonOnly = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but where the files are")]

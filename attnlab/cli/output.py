@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import attnlab
 from attnlab.cli.progress import progress
@@ -27,8 +27,8 @@ class Wishes:
     quiet: bool
     figures: bool
     out: Path | None
-    #: the directory of an interrupted run that goes on
-    resume: Path | None = None
+    #: the directory, held, of an interrupted run that goes on: see `taken_up`
+    resume: RunDirectory | None = None
 
     @property
     def writes_files(self) -> bool:
@@ -61,7 +61,11 @@ def run_directory(
         "machine": vars(this_machine()),
         "inputs": dict(inputs),
     }
-    directory = begun(wishes, manifest)
+    if wishes.resume is None:
+        directory = RunDirectory.make(wishes.command, wishes.out, manifest)
+    else:
+        directory = wishes.resume
+        directory.go_on(manifest)
     try:
         directory.running()
         yield directory
@@ -70,19 +74,25 @@ def run_directory(
         raise
 
 
-def begun(wishes: Wishes, manifest: Mapping[str, object]) -> RunDirectory:
-    """A directory made for this run, or that of the interrupted one that goes on."""
-    if wishes.resume is None:
-        return RunDirectory.make(wishes.command, wishes.out, manifest)
+@contextmanager
+def taken_up(path: Path, command: str, *, max_bytes: int) -> Iterator[tuple[RunDirectory, Mapping[str, Any]]]:
+    """An interrupted run's directory, and its run.json, read while nobody else can bring the run to its end.
+
+    Args:
+        max_bytes: the most that run.json may take.
+
+    Raises:
+        UsageError, InputError, MemoryRefused: as `RunDirectory.reopen` and `read_manifest`.
+    """
     from attnlab.files.manifests import read_manifest
 
-    directory = RunDirectory.reopen(wishes.resume, manifest)
-    try:  # now that nobody else can bring it to its end
-        directory.started = str(read_manifest(wishes.resume, wishes.command)["started"])
-    except BaseException:
+    directory = RunDirectory.reopen(path)
+    try:
+        manifest = read_manifest(path, command, max_bytes=max_bytes)
+        directory.started = manifest["started"]
+        yield directory, manifest
+    finally:
         directory.let_go()
-        raise
-    return directory
 
 
 def deliver(

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 #: Work shorter than this says nothing, in seconds.
 PATIENCE = 1.0
@@ -41,8 +41,9 @@ class Progress:
             self._say("")
 
     def _say(self, text: str) -> None:
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
+        with suppress(OSError):  # a terminal that went away: whatever ends the work then is what is told
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
 
 
 @contextmanager

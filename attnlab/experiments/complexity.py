@@ -66,12 +66,17 @@ def installed(kernel: str) -> bool:
 
 def chosen_variants(config: ComplexityConfig) -> list[Variant]:
     """The variants to time, in the order of `MECHANISMS` and `KERNELS`; only kernels that are installed."""
+    return [v for v in asked_variants(config) if installed(v.kernel)]
+
+
+def asked_variants(config: ComplexityConfig) -> list[Variant]:
+    """The same, installed or not: what a run on another day may have timed."""
     found = []
     for mechanism in MECHANISMS:
         if mechanism not in config.mechanisms:
             continue
         if mechanism == "full":
-            found += [full_variant(k) for k in KERNELS if k in config.kernels and installed(k)]
+            found += [full_variant(k) for k in KERNELS if k in config.kernels]
         else:
             found.append(variant(mechanism, config.window))
     if config.part == "block":
@@ -138,11 +143,19 @@ def needed_bytes(config: ComplexityConfig, variants: Sequence[Variant]) -> int:
 
 def steps(config: ComplexityConfig, saved: SavedPoints) -> int:
     """How many times `run` calls `advance`."""
-    variants = chosen_variants(config)
-    wanted = {key_of(v, setting): repeats_of(config, v) for v in variants for setting in config.settings}
-    wanted[REFERENCE] = config.repeats
+    wanted = _timings(config, chosen_variants(config))
     samples = sum(max(0, count - len(saved.seconds.get(key, ()))) for key, count in wanted.items())
-    return samples + len(wanted) - 1 - len(saved.peaks)
+    return samples + sum(key not in saved.peaks for key in wanted if key != REFERENCE)
+
+
+def timings_wanted(config: ComplexityConfig) -> dict[str, int]:
+    """Key -> the timings that a run takes of it, of every variant that was asked for."""
+    return _timings(config, asked_variants(config))
+
+
+def _timings(config: ComplexityConfig, variants: Sequence[Variant]) -> dict[str, int]:
+    wanted = {key_of(v, setting): repeats_of(config, v) for v in variants for setting in config.settings}
+    return {**wanted, REFERENCE: config.repeats}
 
 
 def run(

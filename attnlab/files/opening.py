@@ -4,6 +4,7 @@ Libraries that only some inputs need (zipfile, json, hashlib, ml_dtypes) are imp
 use them: `attnlab --help` should not wait for them.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Collection, Iterator
@@ -15,8 +16,9 @@ from attnlab.errors import InputError, MemoryRefused
 
 StrPath = str | os.PathLike[str]
 
-#: Bytes in memory for one of JSON, at the worst: a list that holds a list takes 56, the text itself up to 5.
-JSON_GROWTH = 64
+#: Bytes of memory for each byte of a JSON text, its own among them, at most: measured, 54 for lists in lists beside a
+#: character that makes Python keep the whole text at four bytes each; 26 for "{},", 4 for '"a",'.
+JSON_MEMORY = 60
 
 #: How files of other kinds begin, in lower case, and what to call them.
 _BEGINNINGS = (
@@ -54,30 +56,94 @@ def listed(names: Collection[str], *, limit: int = 8) -> str:
 
 
 @contextmanager
-def open_regular(path: StrPath) -> Iterator[BufferedReader]:
+def open_regular(path: StrPath, *, follow: bool = True) -> Iterator[BufferedReader]:
     """A regular file, opened to read bytes, for use in a `with` statement.
 
     Pipes, devices, sockets and directories are refused at once, without waiting for a writer.
+
+    Args:
+        follow: whether the name may be a symbolic link's. Not where it is attnlab that chose the name.
 
     Raises:
         InputError: the file cannot be opened or is not a regular one, or reading it in the `with` block failed.
     """
     try:
-        with _open(path) as file:
+        with _open(path, 0 if follow else os.O_NOFOLLOW) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InputError(f"{shown(path)}: a pipe or a device; expected a regular file")
             yield file
     except OSError as problem:
+        if problem.errno == errno.ELOOP and not follow:
+            raise InputError(f"{shown(path)}: a symbolic link; expected the file itself") from problem
         reason = (problem.strerror or str(problem)).lower()
         raise InputError(f"{shown(path)}: {reason}; expected a file that can be read") from problem
 
 
-def _open(path: StrPath) -> BufferedReader:
+def _open(path: StrPath, more: int) -> BufferedReader:
     try:
         # O_NONBLOCK: a pipe would otherwise wait for its writer before it can be seen to be one.
-        return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC))
+        return open(path, "rb", opener=lambda name, flags: os.open(name, flags | more | os.O_NONBLOCK | os.O_CLOEXEC))
     except ValueError as problem:
         raise InputError(f"{shown(path)}: not a file name; expected one without NUL characters") from problem
+
+
+def read_json(path: StrPath, *, max_bytes: int, follow: bool = True) -> dict[str, Any]:
+    """A JSON file's object.
+
+    Args:
+        path: the file.
+        max_bytes: the most that reading may take.
+        follow: as for `open_regular`.
+
+    Raises:
+        InputError: it holds something else, or an object that gives a name twice.
+        MemoryRefused: see `require_json_memory`.
+    """
+    with open_regular(path, follow=follow) as file:
+        size = os.fstat(file.fileno()).st_size
+        require_json_memory(size, max_bytes, shown(path))
+        return json_object(file.read(size), shown(path))  # and no more, should it grow meanwhile
+
+
+def json_object(data: bytes, where: str) -> dict[str, Any]:
+    """The object that is all of a JSON text in UTF-8.
+
+    Raises:
+        InputError: it is something else, or gives a name twice.
+    """
+    try:
+        found = parse_json(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as problem:
+        raise InputError(f"{where}: byte {problem.start:,} is not UTF-8; expected UTF-8") from problem
+    except ValueError as problem:
+        raise InputError(f"{where}: not JSON ({problem}); expected a JSON object") from problem
+    if not isinstance(found, dict):
+        raise InputError(f"{where}: {type(found).__name__}; expected a JSON object")
+    return found
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text says; no object has a name twice.
+
+    Raises:
+        ValueError: it is none, or nests too deep to be read.
+    """
+    import json
+
+    try:
+        return json.loads(text, object_pairs_hook=_without_duplicates)
+    except RecursionError as problem:
+        raise ValueError(str(problem)) from problem
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object's pairs as a dict; of two that share a name, `json` would let the last one win."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{quoted(name)} stands there twice")
+        found[name] = value
+    return found
 
 
 def read_bytes(path: StrPath, *, max_bytes: int, growth: int = 1) -> bytes:
@@ -96,45 +162,6 @@ def read_bytes(path: StrPath, *, max_bytes: int, growth: int = 1) -> bytes:
         size = os.fstat(file.fileno()).st_size
         require_memory(growth * size, max_bytes, shown(path))
         return file.read(size)
-
-
-def read_json(path: StrPath, *, max_bytes: int) -> dict[str, Any]:
-    """A JSON file's object.
-
-    Raises:
-        InputError: it holds something else, or an object that gives a name twice.
-        MemoryRefused: reading would take more than max_bytes.
-    """
-    return json_object(read_bytes(path, max_bytes=max_bytes, growth=JSON_GROWTH), shown(path))
-
-
-def json_object(data: bytes, where: str) -> dict[str, Any]:
-    """The object that is all of a JSON text in UTF-8.
-
-    Raises:
-        InputError: it is something else, or gives a name twice.
-    """
-    import json
-
-    try:
-        found = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_without_duplicates)
-    except UnicodeDecodeError as problem:
-        raise InputError(f"{where}: byte {problem.start:,} is not UTF-8; expected UTF-8") from problem
-    except (ValueError, RecursionError) as problem:
-        raise InputError(f"{where}: not JSON ({problem}); expected a JSON object") from problem
-    if not isinstance(found, dict):
-        raise InputError(f"{where}: {type(found).__name__}; expected a JSON object")
-    return found
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object's pairs as a dict; json would let the last of two win."""
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"{quoted(name)} stands there twice")
-        found[name] = value
-    return found
 
 
 def sha256(path: StrPath) -> str:
@@ -178,4 +205,17 @@ def require_memory(wanted: int, max_bytes: int, where: str) -> None:
         raise MemoryRefused(
             f"{where}: {wanted:,} bytes to read; expected at most {max_bytes:,}, set by --max-memory: "
             "give it more, or a smaller file"
+        )
+
+
+def require_json_memory(size: int, max_bytes: int, where: str) -> None:
+    """Check that a JSON text of so many bytes may be read, whatever is in it.
+
+    Raises:
+        MemoryRefused: what it can be made into may take more than `max_bytes`.
+    """
+    if JSON_MEMORY * size > max_bytes:
+        raise MemoryRefused(
+            f"{where}: {size:,} bytes of JSON, which may take {JSON_MEMORY * size:,} to read; "
+            f"expected at most {max_bytes:,}, set by --max-memory"
         )

@@ -2,38 +2,53 @@
 
 The first line says what two runs must share for their points to go together; every other line is a point. Whoever has
 the file open holds its lock, so that of two resumes one wins. A last line that a kill left torn never counted: it goes.
+
+The file is written in place, so nothing is cut or added before its first line has shown whose it is, and no link is
+followed to another directory's file.
 """
 
+import errno
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from attnlab.errors import InputError, UsageError, WriteError
-from attnlab.files.opening import as_text, quoted, shown
+from attnlab.files.opening import as_text, parse_json, quoted, shown
 
 NAME = "points.jsonl"
+#: No line that is written here is longer than this, so none that is longer is read.
+LONGEST = 2**16
+#: Called with each point that is there, and with its place as complaints have it.
+Take = Callable[[Mapping[str, Any], str], None]
+#: Why a name could not be opened, where that shows that no run made it.
+_NOT_OURS = {
+    errno.EISDIR: "a directory",
+    errno.ELOOP: "a symbolic link",
+    errno.ENXIO: "a socket or a device",
+}
 
 
 class PointsFile:
     """A run's points.jsonl, locked and open for appending; for use in a `with` statement.
 
     Attributes:
-        points: those that were there (a resumed run) and those appended since.
+        count: how many points are in it.
         notes: sentences for stderr: "… its last line was torn, and is dropped".
     """
 
-    points: list[Mapping[str, object]]
+    count: int
     notes: list[str]
 
-    def __init__(self, folder: Path, experiment: Mapping[str, object]) -> None:
+    def __init__(self, folder: Path, experiment: Mapping[str, object], take: Take) -> None:
         """Make FOLDER/points.jsonl, or take up the one that is there.
 
         Args:
             experiment: what two runs must share for their points to go together, a "schema" among it; flat, plain JSON.
+            take: may refuse a point by an InputError; the file is then left as it is.
 
         Raises:
             UsageError: another run holds it, or it is of another experiment: the text names both values.
@@ -41,12 +56,13 @@ class PointsFile:
             WriteError: it could not be written.
         """
         self.path = folder / NAME
-        self.points, self.notes = [], []
+        self.count, self.notes = 0, []
         self._descriptor = _opened(self.path)
         try:
             _lock(self._descriptor, self.path)
             self._length = 0
-            if not self._take_up(experiment):
+            self._take_up(experiment, take)
+            if not self._length:
                 self._write(experiment)
                 _sync_directory(folder)
         except BaseException:
@@ -61,7 +77,7 @@ class PointsFile:
             ValueError: a number is not finite, which JSON cannot hold.
         """
         self._write(point)
-        self.points.append(point)
+        self.count += 1
 
     def close(self) -> None:
         """Let another have it. Closing twice does nothing."""
@@ -76,31 +92,36 @@ class PointsFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _take_up(self, experiment: Mapping[str, object]) -> bool:
-        """Read what is there, and cut off a torn end; False where not even the first line is whole."""
-        data = _content(self._descriptor, self.path)
-        lines = data.split(b"\n")
-        torn, entries = lines.pop(), list[Mapping[str, object]]()
-        for number, line in enumerate(lines, 1):
-            entry = _parsed(line)
-            if entry is not None:
-                entries.append(entry)
-            elif 1 < number == len(lines):  # after a power failure: the length was on disk, the content was not
-                torn = line + b"\n" + torn
-            else:
-                raise InputError(f"{shown(self.path)}: line {number} is no JSON object; expected a point in each line")
-        if torn:
-            self._cut(len(data) - len(torn))
-            self.notes.append(f"{shown(self.path)}: its last line was torn, and is dropped: one measurement is lost")
-        self._length = len(data) - len(torn)
-        if not entries:
-            return False
-        _require_same(entries[0], experiment, self.path)
-        self.points = entries[1:]
-        return True
+    def _take_up(self, experiment: Mapping[str, object], take: Take) -> None:
+        """Read the whole lines, one at a time, and cut off a torn end."""
+        where, number = shown(self.path), 0
+        try:
+            with os.fdopen(os.dup(self._descriptor), "rb") as stream:
+                stream.seek(0)
+                while (entry := _parsed(line := stream.readline(LONGEST + 1))) is not None:
+                    number += 1
+                    if number == 1:
+                        _require_same(entry, experiment, self.path)
+                    else:
+                        take(entry, f"{where}: line {number}")
+                        self.count += 1
+                    self._length += len(line)
+                end = line + stream.read(LONGEST + 1)
+        except OSError as error:
+            raise InputError(f"{where}: {error.strerror or error}; expected a file that can be read") from error
+        if not end:
+            return
+        # After a power failure the length may be on disk and the content not: zeros, a line's end behind them or not.
+        torn = end.count(b"\n") <= 1 if number else _line(experiment).startswith(end.rstrip(b"\0"))
+        if not torn or len(end) > LONGEST:
+            what = f"no JSON object of at most {LONGEST:,} bytes"
+            raise InputError(f"{where}: line {number + 1} is {what}; expected a point in each line")
+        self._cut(self._length)
+        if number:
+            self.notes.append(f"{where}: its last line was torn, and is dropped: one measurement is lost")
 
     def _write(self, entry: Mapping[str, object]) -> None:
-        line = json.dumps(entry, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+        line = _line(entry)
         try:
             left = memoryview(line)
             while left:
@@ -121,18 +142,25 @@ class PointsFile:
 
 
 def _opened(path: Path) -> int:
-    """A descriptor to read and to append by; the file is made if it is not there."""
+    """A descriptor to read and to append by; the file is made if it is not there, and has no other name."""
     try:
         # O_NONBLOCK: a pipe would otherwise wait for its other end before it can be seen to be one.
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
         descriptor = os.open(path, flags, 0o666)
-    except IsADirectoryError:
-        raise InputError(f"{shown(path)}: a directory; expected a file of points") from None
     except OSError as error:
+        if error.errno in _NOT_OURS:
+            raise InputError(f"{shown(path)}: {_NOT_OURS[error.errno]}; expected a file of points") from None
         raise WriteError(f"{shown(path)}: could not be opened: {error.strerror or error}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
         raise InputError(f"{shown(path)}: a pipe or a device; expected a file of points")
+    if found.st_nlink > 1:
+        os.close(descriptor)
+        raise InputError(
+            f"{shown(path)}: a file of {found.st_nlink:,} names (hard links), and points are added to it in place; "
+            "expected one name: put a copy there"
+        )
     return descriptor
 
 
@@ -150,20 +178,16 @@ def _lock(descriptor: int, path: Path) -> None:
         return
 
 
-def _content(descriptor: int, path: Path) -> bytes:
-    try:
-        with os.fdopen(os.dup(descriptor), "rb") as stream:
-            stream.seek(0)
-            return stream.read()
-    except OSError as error:
-        raise InputError(f"{shown(path)}: {error.strerror or error}; expected a file that can be read") from error
+def _line(entry: Mapping[str, object]) -> bytes:
+    """An object as a line of the file."""
+    return json.dumps(entry, ensure_ascii=True, allow_nan=False).encode() + b"\n"
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """The line's object; None for anything else."""
+    """The line's object; None for anything else, and for a line without its end."""
     try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
+        entry = parse_json(line) if line.endswith(b"\n") else None
+    except ValueError:
         return None
     return entry if isinstance(entry, dict) else None
 

@@ -17,6 +17,7 @@ from attnlab.files.opening import shown
 
 #: of run.json
 SCHEMA = "attnlab.run-directory/1"
+STATUSES = RUNNING, COMPLETE, INTERRUPTED = "running", "complete", "interrupted"
 #: Names of files that are being written; after a kill they stay.
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
@@ -30,7 +31,7 @@ def write_whole(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")  # as _TEMPORARY has it
     try:
         try:
-            with open(temporary, "xb") as stream:
+            with open(temporary, "xb") as stream:  # x: a new file, never one that a link leads to
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -90,22 +91,24 @@ class RunDirectory:
         return run
 
     @classmethod
-    def reopen(cls, path: Path, manifest: Mapping[str, object]) -> "RunDirectory":
-        """Take up the directory of a run that was interrupted. Its run.json stays as it is until `running`.
-
-        Files that it was writing when it was killed are swept away.
-
-        Args:
-            manifest: as for `make`.
+    def reopen(cls, path: Path) -> "RunDirectory":
+        """Hold the directory of a run that was interrupted. Nothing in it changes until `go_on`: it may be no run's.
 
         Raises:
             UsageError: there is no such directory, or a run or another resume is at work in it.
         """
         if not os.path.isdir(path):
             raise UsageError(f"--resume {shown(path)}: not a directory; expected that of an interrupted run")
-        run = cls(path, manifest, _now(), lock=held(path))
-        run.sweep()
-        return run
+        return cls(path, {}, _now(), lock=held(path))
+
+    def go_on(self, manifest: Mapping[str, object]) -> None:
+        """Take the run up: what it was writing when it was killed is swept away.
+
+        Args:
+            manifest: as for `make`.
+        """
+        self.manifest = manifest
+        self.sweep()
 
     def sweep(self) -> None:
         """Delete what dead runs were writing here when they were killed. Without the lock, nothing: they may live."""
@@ -120,11 +123,11 @@ class RunDirectory:
 
     def running(self) -> None:
         """Say in run.json what is about to run."""
-        self._say("running")
+        self._say(RUNNING)
 
     def complete(self) -> None:
         """Say in run.json that everything was written."""
-        self._say("complete", finished=_now())
+        self._say(COMPLETE, finished=_now())
         self.done = True
         self.let_go()
 
@@ -133,7 +136,7 @@ class RunDirectory:
         try:
             if not self.done:
                 with suppress(WriteError):  # what ended the run is what is told
-                    self._say("interrupted", finished=_now())
+                    self._say(INTERRUPTED, finished=_now())
         finally:
             self.let_go()
 
@@ -152,13 +155,26 @@ class RunDirectory:
 def named_directory(path: Path) -> Path:
     """The directory that the user named, made if it is not there."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        _make(path)
     except (FileExistsError, NotADirectoryError):
         raise UsageError(f"--out {shown(path)}: not a directory; expected a new or an empty directory") from None
     except OSError as error:
         raise WriteError(f"--out {shown(path)}: could not be made: {error.strerror or error}") from error
     _require_empty(path)
     return path
+
+
+def _make(path: Path) -> None:
+    """A directory and the parents that it lacks: Path.mkdir calls itself for each, and Python ends at a thousand."""
+    lacking = []
+    for place in (path, *path.parents):
+        try:
+            place.mkdir(exist_ok=True)
+            break
+        except FileNotFoundError:
+            lacking.append(place)
+    for place in reversed(lacking):
+        place.mkdir(exist_ok=True)
 
 
 def _require_empty(path: Path) -> None:

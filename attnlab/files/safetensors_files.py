@@ -14,7 +14,6 @@ import numpy as np
 from attnlab.errors import InputError
 from attnlab.files.numpy_files import Array, read_values, require_possible
 from attnlab.files.opening import (
-    JSON_GROWTH,
     StrPath,
     as_text,
     json_object,
@@ -22,6 +21,7 @@ from attnlab.files.opening import (
     open_regular,
     quoted,
     recognised,
+    require_json_memory,
     require_memory,
     require_names,
     shown,
@@ -89,7 +89,7 @@ def read_directory(file: IO[bytes], where: str, *, max_bytes: int) -> dict[str, 
     if size < _LENGTH_BYTES or length > min(size - _LENGTH_BYTES, _MAX_HEADER):
         kind = recognised(beginning) or f"{size:,} bytes, of which the header takes {length:,}: cut short or damaged"
         raise InputError(f"{where}: {kind}; expected a .safetensors file")
-    require_memory(JSON_GROWTH * length, max_bytes, f"{where}: header")
+    require_json_memory(length, max_bytes, f"{where}: header")
     file.seek(_LENGTH_BYTES)
     entries = json_object(file.read(length), f"{where}: header")
     entries.pop("__metadata__", None)

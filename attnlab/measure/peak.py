@@ -164,7 +164,7 @@ def _blamed(predicted: int, peak: PeakBytes, off: dict[str, float]) -> str:
             f"tracemalloc is {abs(off['tracemalloc']):.0%} off the other two: it sees Python's and numpy's memory alone"
         )
     measured = [size for size in (peak.traced, peak.resident) if size is not None]
-    if max(measured) <= (1 + AGREED) * min(measured):
+    if 0 < max(measured) <= (1 + AGREED) * min(measured):
         share = predicted / (sum(measured) / len(measured)) - 1
         return (
             f"the formula says {abs(share):.0%} {'less' if share < 0 else 'more'} than was measured: it is wrong here"

@@ -9,7 +9,7 @@ import numpy as np
 
 from attnlab.errors import InputError
 from attnlab.files.numpy_files import Array
-from attnlab.files.opening import JSON_GROWTH, StrPath, listed, open_regular, quoted, read_json, shown
+from attnlab.files.opening import JSON_MEMORY, StrPath, listed, open_regular, quoted, read_json, shown
 from attnlab.files.safetensors_files import (
     StoredTensor,
     read_directory,
@@ -99,12 +99,12 @@ def _sharded(folder: Path, max_bytes: int) -> Tensors:
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise InputError(f"{where}: no weight_map; expected one from tensors' names to files' names")
     held: dict[str, tuple[Path, dict[str, StoredTensor]]] = {}
-    left = max_bytes - JSON_GROWTH * index.stat().st_size
+    left = max_bytes - JSON_MEMORY * index.stat().st_size
     for shard in dict.fromkeys(weight_map.values()):
         path = _inside(folder, shard, f"{where}: weight_map")
         with open_regular(path) as file:
             held[shard] = path, read_directory(file, shown(path), max_bytes=left)
-            left -= JSON_GROWTH * file.tell()
+            left -= JSON_MEMORY * file.tell()
     places = {}
     for name, shard in weight_map.items():
         path, tensors = held[shard]

@@ -5,6 +5,7 @@ more at the saved size, which is that of a text's full width.
 """
 
 import io
+import os
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,10 +50,24 @@ def style() -> Iterator[None]:
     import logging
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its list of fonts is nobody's trouble
-    import matplotlib.style
+    with _user_settings_unread():
+        import matplotlib.style
 
     with matplotlib.style.context(["default", _STYLE]):
         yield
+
+
+@contextmanager
+def _user_settings_unread() -> Iterator[None]:
+    """matplotlib looks at these when it is imported, and a mistake in them ends the import; nothing here needs them."""
+    names = ("MPLBACKEND", "MATPLOTLIBRC")
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    os.environ["MATPLOTLIBRC"] = os.devnull
+    try:
+        yield
+    finally:
+        del os.environ["MATPLOTLIBRC"]
+        os.environ.update(before)
 
 
 def new_figure(title: str, height: float, layout: Literal["constrained", "compressed"] = "constrained") -> "Figure":

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, tzinfo
 from pathlib import Path
 
@@ -22,10 +23,11 @@ from attnlab.cli.progress import Progress
 from attnlab.errors import WriteError
 from attnlab.files import points, runs
 from attnlab.files.documents import csv_bytes, npz_bytes
-from attnlab.files.manifests import read_manifest
 from attnlab.files.points import NAME, PointsFile
 
 POINTS = 3
+#: Bytes that run.json may take.
+ROOM = 2**24
 HEADER = {"schema": "attnlab.squares-points/1", "points": POINTS}
 FIGURE = records.Figure(
     name="squares",
@@ -52,21 +54,28 @@ def squares_app(arguments: list[str]) -> int:
     _, option, folder = arguments
     place = Path(folder)
     out, resume = (place, None) if option == "--out" else (None, place)
-    wishes = output.Wishes(command="squares", json=False, quiet=True, figures=False, out=out, resume=resume)
-    return guarded(lambda: measured(wishes), debug=False)
+    wishes = output.Wishes(command="squares", json=False, quiet=True, figures=False, out=out)
+    return guarded(lambda: measured(wishes) if resume is None else resumed(resume, wishes), debug=False)
+
+
+def resumed(folder: Path, wishes: output.Wishes) -> int:
+    """The experiment, where it was interrupted."""
+    with output.taken_up(folder, "squares", max_bytes=ROOM) as (directory, _):
+        return measured(replace(wishes, resume=directory))
 
 
 def measured(wishes: output.Wishes) -> int:
     """The experiment."""
-    if wishes.resume is not None:
-        read_manifest(wishes.resume, "squares")
+    rows = list[tuple[int, int]]()
     with output.run_directory(wishes, {"points": POINTS}, 0, {}) as directory:
         assert directory is not None
-        with PointsFile(directory.path, HEADER) as file:
-            for n in range(len(file.points), POINTS):
+        with PointsFile(
+            directory.path, HEADER, lambda point, where: rows.append((point["n"], point["square"]))
+        ) as file:
+            for n in range(file.count, POINTS):
                 file.append({"n": n, "square": n * n})
+                rows.append((n, n * n))
                 print(f"kept {n}", flush=True)
-            rows = [(point["n"], point["square"]) for point in file.points]
             arrays = npz_bytes({"squares": np.array(rows, float)})
             files = {"result.csv": csv_bytes(("n", "square"), rows), "arrays.npz": arrays, **pictures()}
             output.deliver(

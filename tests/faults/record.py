@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import attnlab
+from tests.faults.own_files import OWN, own_file
 from tests.faults.place import server
 from tests.faults.suite import SEED, Command, Measured, Store, Tally, power_faults, store_faults
 from tests.faults.surroundings import ROWS, Surroundings
@@ -30,12 +31,14 @@ def everything(base: Path, step: int = 1) -> tuple[Tally, Tally]:
             tally.add(fault.kind, fault.name, here.wrong(fault))
         for number, wrong in enumerate(power_faults(here)):
             tally.add("power fails after a call", str(number), wrong)
+        for own in OWN:
+            tally.add("own files that are not as a run left them", own.name, own_file(here, own))
         command = Command(base, zygote, "run")
         for kind, name, expected, options in [*command.faults(1)][::step]:
             tally.add(kind, name, command.wrong(expected, options))
         measured = Measured(base, zygote)
         for number in AT[::step]:
-            for signal in ("KILL", "INT"):
+            for signal in ("KILL", "INT", "HUP"):
                 tally.add(f"complexity: SIG{signal}, resumed", str(number), measured.wrong(number, signal))
         for program in ("naive", "unsynced"):
             _lose(losers, Store(base, zygote, program), 4 * step)

@@ -21,7 +21,7 @@ SAID = {
 }
 #: Calls whose failure loses nothing and is not told: a lock that is not to be had, a stale file that stays.
 HARMLESS = ("flock", "unlink")
-SIGNALS = {"INT": (130, "interrupted"), "TERM": (143, "terminated")}
+SIGNALS = {"INT": (130, "interrupted"), "TERM": (143, "terminated"), "HUP": (129, "the terminal went away")}
 #: More than the calls of any run.
 NEVER = 60_000
 #: How a run begins: at the beginning, or with what a dead one left.
@@ -111,7 +111,7 @@ def kills(calls: list[Call], program: str, beginning: str) -> Iterator[Fault]:
 
 
 def signals(calls: list[Call], program: str, beginning: str) -> Iterator[Fault]:
-    """SIGINT or SIGTERM at the n-th call, and at every one from then on: in the clean-up too."""
+    """SIGINT, SIGTERM or SIGHUP at the n-th call, and at every one from then on: in the clean-up too."""
     for name in CALLS:
         for _, _, _, number in ways(calls, name):
             for signal, (code, said) in SIGNALS.items():
@@ -185,10 +185,10 @@ def broken_pipes(calls: list[Call], out: Path, beginning: str) -> Iterator[Fault
 
 def at_times(times: list[tuple[float, str]], beginning: str) -> Iterator[Fault]:
     """A signal at a random moment."""
-    codes = {"INT": (2, 130, "interrupted"), "TERM": (15, 143, "terminated"), "KILL": (9, -9, "")}
+    numbers = {"INT": 2, "TERM": 15, "HUP": 1, "KILL": 9}
     for moment, signal in times:
-        number, code, said = codes[signal]
-        early = {-15} if signal == "TERM" else {EARLY}  # before the command line could take care of it
+        number, (code, said) = numbers[signal], {**SIGNALS, "KILL": (-9, "")}[signal]
+        early = {EARLY} if signal == "INT" else {-number}  # before the command line could take care of it
         yield Fault(
             kind=f"SIG{signal} at a random time",
             name=f"{moment:.5f} s {signal} {beginning}",

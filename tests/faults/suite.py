@@ -105,7 +105,7 @@ def store_faults(here: Store, *, times: int) -> Iterator[Fault]:
         yield from store.beyond_mending(beginning, SIZES)
         yield from store.jumping_clocks(beginning)
         yield from store.broken_pipes(calls, here.out, beginning)
-        drawn = [(moments.uniform(0, 0.12), signal) for signal in ("INT", "TERM", "KILL") for _ in range(times)]
+        drawn = [(moments.uniform(0, 0.12), signal) for signal in (*SIGNALS, "KILL") for _ in range(times)]
         yield from store.at_times(drawn, beginning)
 
 

@@ -34,7 +34,7 @@ TAKEN = "run: --out .*: not a directory; expected a new or an empty directory"
 LITTLE = "(run: single-head: 20,000 tokens would need .*|the machine ran out of memory; .*)"
 HUGE = "attnlab run single-head --n 20000 --kernel dense --no-figures"
 EIGHT = "done 2>&1 | cut -c1-21 | LC_ALL=C sort | uniq -c; wait"
-INTERRUPTED = "while kill -INT $!; do sleep 0.02; done 2>&-; wait $!"
+SENT = "while kill -{} $!; do sleep 0.02; done 2>&-; wait $!"
 FULL = "stdout: No space left on device; the result could not be written"
 RUN = "attnlab run --no-figures --quiet"
 WHY = "attnlab why bank river"
@@ -69,9 +69,12 @@ ROWS = [
     Row("names", f"{RUN} --out neighbour", (2,), "run: --out neighbour: not empty; expected .*"),
     Row("names", f"{RUN} --out {LONG}", (5,), "--out a*: could not be made: File name too long"),
     Row("names", f"{RUN} --out {LONG[1:]}", (0,)),
+    Row("names", f"{RUN} --out {(LONG[1:] + '/') * 20}", (5,), "--out [a/]*: could not be made: File name .*"),
+    *(Row("names", f"{line} -", (2,), ".*: '-'; expected a directory's name .*")
+      for line in (f"{RUN} --out", "attnlab complexity --resume")),
     Row("names", rf"{RUN} --out $'\xff\n[x]'", (0,)),
     *(Row("names", f"attnlab {line} {LONG}", (2, 3), "a*: no such .*") for line in ("run", "inspect", "cost")),
-    Row("names", f"attnlab complexity --resume {LONG}", (2,), ".*no run.json; expected .*"),
+    Row("names", f"attnlab complexity --resume {LONG}", (2,), ".*: not a directory; expected .*"),
     Row("names", r"attnlab run $'\xff'", (2,), r"\\udcff: no such file and no such preset; expected .*"),
     *(Row("special files", f"attnlab run {name}", (2,), PIPE) for name in ("fifo", "/dev/zero")),
     *(Row("special files", f"attnlab run --embeddings fifo.{kind}", (3,), PIPE) for kind in ("npy", "npz", "csv")),
@@ -82,7 +85,8 @@ ROWS = [
     *(Row("special files", f"attnlab inspect {name}", (2, 3), ".*: .*; expected .*")
       for name in ("fifo", "/dev/zero", "loop", "neighbour", "file/x")),
     *(Row("little memory", f"ulimit -v {mib * 1024}; {HUGE}", (4,), LITTLE) for mib in (300, 600, 1200)),
-    Row("interrupts ignored", f"trap '' INT; {RUN} --out o & {INTERRUPTED}", (0,)),
+    Row("interrupts ignored", f"trap '' INT; {RUN} --out o & {SENT.format('INT')}", (0,)),
+    Row("hangups ignored", f"trap '' HUP; {RUN} --out o & {SENT.format('HUP')}", (0,)),
     *(Row("eight at once", f"for i in 1 2 3 4 5 6 7 8; do {RUN} {out}& {EIGHT}", (0,), "", said) for out, said in (
         ("--out o ", "      1 Written: o/ (result.j\n      7 attnlab: error: run: \n"),
         ("| cut -c1-16 ", "      8 Written: outputs\n"),

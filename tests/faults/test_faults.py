@@ -13,6 +13,7 @@ from attnlab.errors import UsageError
 from attnlab.files.runs import RunDirectory
 from tests.faults import surroundings, tracing
 from tests.faults.oracle import Complaint, Ended, Expected, Undisturbed, complaints
+from tests.faults.own_files import OWN, Own, own_file
 from tests.faults.place import server
 from tests.faults.record import everything
 from tests.faults.store import Fault
@@ -64,6 +65,10 @@ class TestStore:
         found = power_faults(here)
         assert len(found) > 60
         assert [wrong for wrong in found if wrong] == []
+
+    @pytest.mark.parametrize("own", OWN, ids=lambda own: own.name)
+    def test_refuses_a_directory_that_somebody_changed(self, own: Own, here: Store) -> None:
+        assert [complaint.text for complaint in own_file(here, own)] == []
 
     def test_is_untouched_by_a_call_that_never_comes(self, here: Store) -> None:
         """So that the loop over the calls is known to have ended behind the last."""
@@ -165,12 +170,15 @@ class TestOneAtATime:
         live.running()
         stale.write_text("half")
         with pytest.raises(UsageError, match="another attnlab is at work in it"):
-            RunDirectory.reopen(tmp_path / "o", {})
+            RunDirectory.reopen(tmp_path / "o")
         assert stale.exists()
         live.let_go()
         mine = tmp_path / "o" / ".notes.tmp"
         mine.write_text("not attnlab's")
-        RunDirectory.reopen(tmp_path / "o", {}).let_go()
+        again = RunDirectory.reopen(tmp_path / "o")
+        assert stale.exists()  # run.json may yet show that this is no run's directory
+        again.go_on({})
+        again.let_go()
         assert (stale.exists(), mine.exists()) == (False, True)
 
     def test_a_directory_with_nothing_but_stale_files_is_empty(self, tmp_path: Path) -> None:

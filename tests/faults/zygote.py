@@ -40,7 +40,7 @@ IMPORTED = [
 #: Exit code of a run that was interrupted before its program's first line.
 EARLY = 99
 #: Signals that wait until a fork's program begins.
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PTRACER, _ANYBODY = 0x59616D61, ctypes.c_ulong(-1)
 
 

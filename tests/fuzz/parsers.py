@@ -140,8 +140,8 @@ def read_points(folder: Path) -> None:
     from attnlab.experiments.complexity_saved import SavedPoints
     from attnlab.files.points import PointsFile
 
-    with PointsFile(folder, json.loads(POINTS.splitlines()[0])) as file:
-        SavedPoints(file)
+    saved = SavedPoints({"full 64": 7})
+    PointsFile(folder, json.loads(POINTS.splitlines()[0]), saved.take).close()
 
 
 def read_run(folder: Path) -> None:
@@ -149,8 +149,8 @@ def read_run(folder: Path) -> None:
     from attnlab.experiments.complexity_resumed import config_of
     from attnlab.files.manifests import read_manifest
 
-    manifest = read_manifest(folder, "complexity")
-    require_sound(config_of(manifest.get("config"), seed=manifest.get("seed", 0), max_bytes=MAX_BYTES))
+    manifest = read_manifest(folder, "complexity", max_bytes=MAX_BYTES)
+    require_sound(config_of(manifest, max_bytes=MAX_BYTES))
 
 
 @cache
@@ -216,7 +216,7 @@ def _run() -> list[bytes]:
         "finished": None,
         "command_line": ["attnlab", "complexity", "--quick"],
         "seed": 0,
-        "config": settings(ComplexityConfig(n=(16, 32, 64), d=(8,))),
+        "config": settings(ComplexityConfig(n=(16, 20, 24, 32, 48, 64), d=(8,))),
         "versions": {"numpy": "2"},
     }
     return [json.dumps(document, indent=1).encode()]

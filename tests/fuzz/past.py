@@ -72,6 +72,8 @@ def lying_archive() -> bytes:
     return bytes(data)
 
 
+TIMING = '{"kind": "time", "key": "full 64", "seconds": %s, "calls": 10}'
+PEAK = '{"kind": "memory", "key": "full 64", "traced": %s, "resident": null, "note": "n"}'
 #: It names a token that it does not have.
 TEMPLATE = (
     '{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "X", "type_id": 0}}], '
@@ -147,7 +149,7 @@ PAST: Mapping[str, Past] = {
         "embeddings .safetensors", stored(f'{{"x": {DEEP}}}'), "expected a dtype, a shape"
     ),
     "a header nested deeper": Past("embeddings .safetensors", stored('{"x":' + "[" * 60_000), "not JSON"),
-    "a run nested deeper": Past("run.json", lambda: b"[" * 100_000, "no JSON"),
+    "a run nested deeper": Past("run.json", lambda: b"[" * 60_000, "not JSON"),
     "an experiment nested deep": Past(
         "points.jsonl", lambda: b'{"schema": "x", "cpu": ' + DEEP.encode() + b"}\n", "measured with"
     ),
@@ -180,31 +182,74 @@ PAST: Mapping[str, Past] = {
         "tokenizer.json", tokenizer(normalizer='{"type": "' + "\\u0007" * 2000 + '"}'), "expected a tokenizer.json"
     ),
     # points and runs that somebody edited
-    "a point of no kind": Past(
-        "points.jsonl", point('{"key": "x", "seconds": 1.0}'), "line 5 is no timing and no peak"
-    ),
+    "a point of no kind": Past("points.jsonl", point('{"key": "x", "seconds": 1.0}'), "line 5: kind: missing"),
     "a peak without its numbers": Past(
-        "points.jsonl", point('{"kind": "memory", "key": "x", "note": "n"}'), "line 5 is no timing and no peak"
+        "points.jsonl", point('{"kind": "memory", "key": "x", "note": "n"}'), "line 5: traced: missing"
     ),
     "a timing that is no number": Past(
-        "points.jsonl", point('{"kind": "time", "key": "x", "seconds": NaN}'), "line 5 is no timing and no peak"
+        "points.jsonl", point(TIMING % "NaN"), "line 5: seconds: 'nan'; expected a number from"
     ),
-    "a timing of text": Past(
-        "points.jsonl", point('{"kind": "time", "key": "x", "seconds": "1"}'), "line 5 is no timing and no peak"
+    "a timing of text": Past("points.jsonl", point(TIMING % '"1"'), "line 5: seconds: '1'; expected a number"),
+    "a timing shorter than any": Past("points.jsonl", point(TIMING % "5e-324"), "line 5: seconds: '5e-324'; expected"),
+    "a timing that is true": Past("points.jsonl", point(TIMING % "true"), "line 5: seconds: 'True'; expected"),
+    "a timing of 4,000 digits": Past("points.jsonl", point(TIMING % ("9" * 4000)), "line 5: seconds: '999"),
+    "a peak of 400 digits": Past("points.jsonl", point(PEAK % ("1" + "0" * 400)), "line 5: traced: '1000"),
+    "a peak below zero": Past("points.jsonl", point(PEAK % "-5"), "line 5: traced: '-5'; expected a whole number"),
+    "a point with a name twice": Past(
+        "points.jsonl",
+        lambda: POINTS + b'{"kind": "time", "kind": "time"}\n{}\n',
+        "line 5 is no JSON object",
+    ),
+    "a task that the run does not have": Past(
+        "points.jsonl", point(TIMING.replace("full 64", "magic 9") % "1.0"), "line 5: time of 'magic 9': one too many"
+    ),
+    "more timings of one task than the run takes": Past(
+        "points.jsonl",
+        lambda: POINTS + (TIMING % "1.0" + "\n").encode() * 160_000,
+        "line 10: time of 'full 64': one too many",
     ),
     "a setting without end": Past(
         "points.jsonl", lambda: POINTS.replace(b'"seed"', b'"' + b"k" * 5000 + b'"', 1), "measured with"
     ),
+    "a line without end": Past("points.jsonl", lambda: POINTS + b" " * 2**20, "line 5 is no JSON object of at most"),
+    "notes of a person's": Past("points.jsonl", lambda: b"my notes", "line 1 is no JSON object"),
     "a command that moves the cursor": Past(
         "run.json", run(command_line=Raw('["attnlab", "\\u001b[2J\\u202e"]')), "a run of \\x1b[2J"
     ),
+    "a command that is no list": Past("run.json", run(command_line="attnlab complexity"), "expected a list of 1 or"),
+    "a command of lists": Past(
+        "run.json", run(command_line=Raw('["attnlab", ["complexity"]]')), "expected a list of 1"
+    ),
+    "a run that began never": Past("run.json", run(started=Raw("null")), "started: null; expected text such as 20"),
+    "a run that began a page ago": Past("run.json", run(started="2026-01-01T00:00:00+00:00" * 99), "started: '2026"),
+    "a run that began nowhere": Past(
+        "run.json", lambda: PARSERS["run.json"].good()[0].replace(b'"started"', b'"begun"'), "started: missing"
+    ),
+    "a run in no state": Past("run.json", run(status=7), "status: '7'; expected running, complete or interrupted"),
+    "a run of another schema": Past("run.json", run(schema="x"), "schema: 'x'; expected attnlab.run-directory/1"),
+    "a name twice": Past(
+        "run.json", lambda: PARSERS["run.json"].good()[0].rstrip()[:-1] + b', "seed": 1}', "'seed' stands there twice"
+    ),
+    "more than --max-memory": Past(
+        "run.json", lambda: b'{"a":[' + b"{}," * 2**20 + b"{}]}", f"expected at most {MAX_BYTES:,}, set by --max-memory"
+    ),
     "sizes of text": Past("run.json", settings(n="abc"), "n: 'abc'; expected a list"),
-    "sizes of lists": Past("run.json", settings(n=[[1]]), "expected a whole number of 1 or more"),
+    "sizes of lists": Past("run.json", settings(n=[[1]]), "each a whole number of 8 or more"),
     "no sizes": Past("run.json", settings(d=[]), "d: '[]'; expected a list"),
+    "sizes that fall": Past("run.json", settings(n=[64, 48, 32, 24, 20, 16]), "rising"),
+    "a size of 2^62": Past("run.json", settings(n=[2**62]), "and below 2^31"),
+    "both swept": Past(
+        "run.json", settings(d=[8, 9, 10, 11, 12, 13]), "d: '[8, 9, 10, 11, 12, 13]'; expected a list of 1"
+    ),
     "heads of text": Past("run.json", settings(heads="1"), "heads: '1'; expected a whole number"),
+    "heads that are true": Past("run.json", settings(heads=True), "heads: 'True'; expected a whole number"),
     "repeats that are none": Past("run.json", settings(repeats=float("nan")), "repeats: 'nan'; expected"),
     "a mechanism that is a list": Past("run.json", settings(mechanisms=[[]]), "mechanisms: '[[]]'; expected"),
-    "settings that are a list": Past("run.json", run(config=[]), "config: '[]'; expected the settings"),
+    "a mechanism of nobody's": Past("run.json", settings(mechanisms=["magic"]), "mechanisms: \"['magic']\"; expected"),
+    "a setting of nobody's": Past("run.json", settings(speed=1), "'speed': unknown; expected"),
+    "settings that are a list": Past("run.json", run(config=[]), "config: '[]'; expected an object"),
     "a seed of text": Past("run.json", run(seed="x"), "seed: 'x'; expected a whole number of 0 or more"),
+    "a seed of 400 digits": Past("run.json", run(seed=Raw("1" + "0" * 400)), ""),
+    "a seed of 5,000 digits": Past("run.json", run(seed=Raw("1" + "0" * 5000)), "not JSON (Exceeds the limit"),
     "more heads than bytes": Past("run.json", settings(heads=2**30), f"{MAX_BYTES >> 20}.0 MiB may be used"),
 }

@@ -15,7 +15,7 @@ from tests.commands import attnlab, error_line
 from tests.fuzz.broken import BAD, MISTAKES, NAIVE
 from tests.fuzz.inputs import INPUTS
 from tests.fuzz.oracle import ACCEPTED, FAULT, REFUSED, Limits
-from tests.fuzz.parsers import GOLDEN, PARSERS
+from tests.fuzz.parsers import GOLDEN, MAX_BYTES, PARSERS
 from tests.fuzz.past import PAST
 from tests.fuzz.record import run
 from tests.fuzz.worker import Worker
@@ -90,7 +90,7 @@ def test_a_run_of_a_pipe_does_not_hang(tmp_path: Path) -> None:
 
     os.mkfifo(tmp_path / "run.json")
     with pytest.raises(InputError, match=r"a pipe or a device; expected a regular file"):
-        read_manifest(tmp_path, "complexity")
+        read_manifest(tmp_path, "complexity", max_bytes=MAX_BYTES)
 
 
 @pytest.mark.skipif("tokenizer.json" not in PARSERS, reason="tokenizers is not installed")
