@@ -19,6 +19,7 @@ POINTS: Mapping[str, Mapping[str, Kind]] = {
     "time": {"kind": TEXT, "key": TEXT, "seconds": number(1e-12, 1e12), "calls": whole(1, _BITS)},
     "memory": {"kind": TEXT, "key": TEXT, "traced": _BYTES, "resident": _BYTES, "note": TEXT},
 }
+_KIND = {"kind": one_of(POINTS)}
 
 
 class SavedPoints:
@@ -50,7 +51,7 @@ class SavedPoints:
         Raises:
             InputError: it is of another kind than is written here, or one more than the run takes.
         """
-        kind = require(point, {"kind": one_of(POINTS)}, where, others=True)["kind"]
+        kind = require(point, _KIND, where, others=True)["kind"]
         found = require(point, POINTS[kind], where)
         key = found["key"]
         if not self._left[kind, key]:
