@@ -38,7 +38,7 @@ FOR_EVER = 100_000
 #: Parts that multiply what they are given.
 BOMBS = {
     "a letter is replaced by many": {
-        "normalizer": {"type": "Replace", "pattern": {"String": "a"}, "content": "b" * 200_000}
+        "normalizer": {"type": "Replace", "pattern": {"String": "a"}, "content": "b" * 1_000_000}
     },
     "ten times as many, twelve times": {
         "normalizer": {
@@ -173,6 +173,13 @@ class TestTooMuch:
         assert tokenizer.encode("bbb").ids.size >= 1  # a process of its own, and the next text has another
 
     @limited
+    def test_a_panic_takes_next_to_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With a backtrace it takes 50 MiB, and without them waits for ever."""
+        monkeypatch.setenv("RUST_BACKTRACE", "1")
+        path = with_parts(tmp_path, {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}})
+        said = str(failure(lambda: Tokenizer(path, max_bytes=16 * MIB, seconds=1)))
+        assert said.startswith(f"{path}: Precompiled: Error(")
+
     def test_an_honest_text_that_is_too_long(self) -> None:
         tokenizer = Tokenizer(BERT, max_bytes=32 * MIB)
         assert str(failure(lambda: tokenizer.encode(f"{TEXT} " * 100_000))) == too_much(BERT, 32 * MIB)
@@ -185,7 +192,8 @@ class TestTooMuch:
         os.truncate(path, 1 << 40)
         assert str(failure(lambda: Tokenizer(path))) == too_much(path, 4 << 30)
 
-    def test_computing(self, tmp_path: Path) -> None:
+    def test_computing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tokenizer_process, "_PATIENCE", FOR_EVER)
         path = with_parts(tmp_path, BACKTRACKING)
         problem = failure(lambda: Tokenizer(path, seconds=1).encode(LETTERS))
         assert (str(problem), problem.exit_code) == (unusable(path, "no answer within 1 s of computing"), 3)
@@ -347,6 +355,33 @@ class TestItsLife:
         assert str(failure(lambda: tokenizer.encode(TEXT))) == unusable(BERT, "its process ended with signal 9")
         assert tokenizer.encode(TEXT).ids.tolist() == IDS
 
+    def test_an_interrupt_of_the_whole_group_is_not_meant_for_it(self) -> None:
+        tokenizer = Tokenizer(BERT)
+        os.kill(tokenizer._process._process.pid, signal.SIGINT)
+        assert tokenizer.encode(TEXT).ids.tolist() == IDS
+
+    def test_interrupted_it_goes_on_with_the_next_text(self, tmp_path: Path) -> None:
+        """As in a notebook; the answer to the first text is not taken for the next one's."""
+        path = with_parts(tmp_path, BACKTRACKING)
+        tokenizer = Tokenizer(path)
+        process = tokenizer._process._process
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            with pytest.raises(KeyboardInterrupt):
+                tokenizer.encode(LETTERS)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert process.returncode == -signal.SIGKILL
+        assert tokenizer.encode("bank").tokens == Tokenizer(path).encode("bank").tokens
+
+    def test_what_lies_around_is_not_imported(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("struct.py", "sitecustomize.py"):
+            (tmp_path / name).write_text("raise SystemExit", encoding="utf-8")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        assert Tokenizer(BERT).encode(TEXT).ids.tolist() == IDS
+
     def test_another_file_is_not_taken_for_the_first(self, tmp_path: Path) -> None:
         path = with_parts(tmp_path, {})
         tokenizer = Tokenizer(path)
@@ -387,18 +422,22 @@ class TestItsLife:
             "pid = os.fork()\nif not pid:\n    del t\n    sys.exit()\nos.waitpid(pid, 0)\nshow()\nshow()",
             "signal.signal(signal.SIGPIPE, signal.SIG_DFL)\nt._process._process.kill()\nt._process._process.wait()\n"
             "try: t.encode('x' * 100_000)\nexcept InputError: show()\nshow()\nshow()",
-            "signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nshow()\nshow()\nshow()",
+            "from attnlab.models import tokenizer_process\ntokenizer_process._PATIENCE = 100_000\n"
+            "signal.signal(signal.SIGXCPU, signal.SIG_IGN)\n"
+            "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGXCPU])\n"
+            "try: Tokenizer(Path(sys.argv[1]), seconds=1).encode('a' * 300)\n"
+            "except InputError: show()\nshow()\nshow()",
         ],
         ids=["forked, used by both", "forked, and let go of", "SIGPIPE", "SIGXCPU"],
     )
-    def test_in_programs_of_other_manners(self, script: str) -> None:
+    def test_in_programs_of_other_manners(self, script: str, tmp_path: Path) -> None:
         beginning = (
             "import gc, os, signal, sys\nfrom pathlib import Path\nfrom attnlab import InputError\n"
             f"from attnlab.models.tokenizer import Tokenizer\nt = Tokenizer(Path({str(BERT)!r}))\n"
             "def show(): print(t.encode('the bank').ids.tolist(), flush=True)\n"
         )
         ended = subprocess.run(
-            [sys.executable, "-W", "error", "-c", beginning + script],
+            [sys.executable, "-W", "error", "-c", beginning + script, with_parts(tmp_path, BACKTRACKING)],
             env=environment(),
             capture_output=True,
             text=True,
@@ -501,10 +540,12 @@ def at_work(parent: int) -> int:
 
 class TestCommandLine:
     @limited
-    @pytest.mark.parametrize("command", ["inspect bert", "run bert", "why bert 1 2"])
+    @pytest.mark.parametrize("command", ["inspect bert", "run bert", "why bert 1 2", "diagram attention bert"])
     def test_a_bomb_is_refused_in_a_line(self, command: str, tmp_path: Path) -> None:
         with_parts(copied(tmp_path, "bert"), BOMBS["a letter is replaced by many"])
-        ended = attnlab(*command.split(), "--text", "a" * 400, "--max-memory", "64MiB", cwd=tmp_path)
+        own = command.startswith("diagram")  # it draws the sample's first sentence
+        text = [] if own else ["--text", "a" * 400]
+        ended = attnlab(*command.split(), *text, "--max-memory", "64MiB", cwd=tmp_path)
         line = error_line(ended, 4)
         assert line.endswith(too_much(Path("bert/tokenizer.json"), 64 * MIB))
 

@@ -64,7 +64,7 @@ class TokenizerProcess:
         self._process = process = _started(where, min(max_bytes, 1 << 62))
         pipes = cast(tuple[FileIO, FileIO, FileIO], (process.stdin, process.stdout, process.stderr))
         #: ends it; is called when this object goes or the interpreter ends, at the latest
-        self.end = weakref.finalize(self, _end, process, pipes, os.getpid())
+        self.end = weakref.finalize(self, _end, process, pipes)
         self._requests, self._answers, self._complaints = (pipe.fileno() for pipe in pipes)
         for pipe in pipes:
             os.set_blocking(pipe.fileno(), False)
@@ -221,12 +221,9 @@ def _missing() -> UsageError:
     )
 
 
-def _end(process: "subprocess.Popen[bytes]", pipes: tuple[FileIO, ...], owner: int) -> None:
-    """End the process; one that was forked from its owner only lets go of it."""
-    if os.getpid() == owner:
-        process.kill()
-        process.wait()
-    else:
-        process.returncode = 0  # it is not for this one to wait for
+def _end(process: "subprocess.Popen[bytes]", pipes: tuple[FileIO, ...]) -> None:
+    """End the process; one that was forked from its owner, and has no such child, only lets go of it."""
+    process.kill()
+    process.wait()
     for pipe in pipes:
         pipe.close()
