@@ -1,0 +1,16 @@
+"""What holds for every test."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from attnlab.maths.threads import single_threaded_products
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """Matrix products on one thread each: where other tests run beside, several take thirty times the work to wait for
+    each other. Tests that are about threads ask for more.
+    """
+    with single_threaded_products():
+        yield
