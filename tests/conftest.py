@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -14,3 +15,11 @@ def _one_thread() -> Iterator[None]:
     """
     with single_threaded_products():
         yield
+
+
+def pytest_collection_finish() -> None:
+    """What is imported for the tests is no garbage: looking through it took most of the time where memory is weighed,
+    which begins with a collection.
+    """
+    gc.collect()
+    gc.freeze()
