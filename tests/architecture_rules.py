@@ -8,6 +8,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +48,7 @@ class Module(NamedTuple):
 
     @property
     def tree(self) -> ast.Module:
-        return ast.parse(self.source)
+        return parsed(self.source)
 
     @property
     def wing(self) -> str:
@@ -68,6 +69,12 @@ class Import(NamedTuple):
 
 
 Rule = Callable[[Module], Iterator[str]]
+
+
+@cache
+def parsed(source: str) -> ast.Module:
+    """A source's tree, which every rule looks at."""
+    return ast.parse(source)
 
 
 def modules() -> list[Module]:

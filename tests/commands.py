@@ -99,9 +99,9 @@ def error_line(ended: Ended, code: int) -> str:
     return ended.err.removeprefix("attnlab: error: ").rstrip("\n")
 
 
-def printed_json(*arguments: str | Path, cwd: Path) -> Any:
+def printed_json(*arguments: str | Path, cwd: Path, env: Mapping[str, str] = NOTHING) -> Any:
     """What a command that succeeds prints with --json."""
-    ended = attnlab(*arguments, "--json", cwd=cwd)
+    ended = attnlab(*arguments, "--json", cwd=cwd, env=env)
     assert (ended.code, ended.err) == (0, "")
     return json.loads(ended.out)
 

@@ -6,7 +6,6 @@ run directories and in the last digits of what they measure: `mismatch` says wha
 """
 
 import difflib
-import os
 import re
 import shlex
 import subprocess
@@ -17,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from tests.commands import ROOT
+from tests.commands import ROOT, environment
 from tests.patience import PATIENCE
 
 README = ROOT / "README.md"
@@ -76,14 +75,7 @@ def output(line: str, cwd: Path) -> list[str]:
     ended = subprocess.run(
         [sys.executable, "-m", "attnlab", *arguments],
         cwd=cwd,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PYTHONUTF8": "1",
-            "COLUMNS": "80",
-            "NO_COLOR": "1",
-            "TERM": "dumb",
-        },
+        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

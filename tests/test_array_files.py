@@ -160,7 +160,7 @@ def test_npy_cut_anywhere_is_refused(tmp_path: Path) -> None:
 NPY = npy(GRID)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(at=st.integers(0, len(NPY) - GRID.nbytes - 1), byte=st.integers(0, 255))
 def test_npy_with_a_damaged_header_is_refused_or_an_array(tmp_path: Path, at: int, byte: int) -> None:
     (tmp_path / "x.npy").write_bytes(NPY[:at] + bytes([byte]) + NPY[at + 1 :])
@@ -295,7 +295,7 @@ def test_npz_cut_anywhere_is_refused(tmp_path: Path) -> None:
         complaint(caught)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(at=st.integers(0, len(ONE) - 1), bit=st.integers(0, 7))
 def test_npz_with_a_flipped_bit_is_refused_or_right(tmp_path: Path, at: int, bit: int) -> None:
     (tmp_path / "x.npz").write_bytes(ONE[:at] + bytes([ONE[at] ^ 1 << bit]) + ONE[at + 1 :])

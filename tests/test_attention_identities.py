@@ -16,7 +16,7 @@ from tests.oracles import exact_log_weights, naive_row, sees
 
 Array = NDArray[Any]
 
-steady = settings(derandomize=True, deadline=None, max_examples=150)
+steady = settings(derandomize=True, max_examples=150)
 
 
 class Case(NamedTuple):

@@ -24,7 +24,6 @@ from attnlab.experiments.claims.claim import (
 from attnlab.experiments.claims.laws import Laws, dot, softmax_weights
 from attnlab.experiments.claims.registry import CLAIMS
 from attnlab.maths.block import trace_block
-from attnlab.maths.threads import single_threaded_products
 from tests.wrong_laws import WRONG, with_a_nan
 
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -41,13 +40,6 @@ def verdict(claim: str, setting: Setting) -> Verdict:
 
 def test_the_fourteen_claims_are_there_in_order() -> None:
     assert [claim.id for claim in CLAIMS] == THEORY.split()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """As `verify.run` does: small products on several threads wait for each other."""
-    with single_threaded_products():
-        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

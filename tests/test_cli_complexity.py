@@ -208,12 +208,3 @@ def test_help_ends_with_examples(tmp_path: Path) -> None:
     assert ended.out.rstrip().endswith(
         "attnlab complexity --max-n 1024 --kernel dense --kernel streaming --heads 4 --no-figures"
     )
-
-
-@pytest.mark.slow
-def test_full_attention_grows_faster_than_a_table(tmp_path: Path) -> None:
-    """The one test of a real machine's time: between N and N² there is room for any noise."""
-    arguments = ("--max-n", "1024", "--mechanism", "argmax", "--mechanism", "hash")
-    document = printed_json("complexity", *arguments, cwd=tmp_path)
-    slope = {fit["mechanism"]: fit["local_slope"] for fit in document["fits"] if fit["quantity"] == "time"}
-    assert slope["hash"] < 1.5 < slope["argmax"]

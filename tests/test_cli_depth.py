@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import attnlab
+from tests.commands import ELSEWHERE, attnlab
 
 #: Small enough to take no time.
 QUICK = ("--n", "8", "--d-model", "16", "--heads", "2", "--layers", "3", "--seeds", "2")
@@ -35,7 +35,7 @@ def test_json_is_one_document_and_repeats_itself(tmp_path: Path) -> None:
     assert (document["schema"], document["seed"]) == ("attnlab.depth/1", 3)
     assert [(row["variant"], row["layer"]) for row in document["rows"]] == [("block", layer) for layer in range(4)]
     assert list(tmp_path.iterdir()) == []
-    assert attnlab(*arguments, cwd=tmp_path).out == ended.out
+    assert attnlab(*arguments, cwd=tmp_path, env=ELSEWHERE).out == ended.out
 
 
 @pytest.mark.parametrize(

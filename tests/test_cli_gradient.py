@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import attnlab
+from tests.commands import ELSEWHERE, NOTHING, attnlab
 
 
 def test_one_width(tmp_path: Path) -> None:
@@ -36,8 +36,8 @@ def test_the_bare_command_fits_80_columns(tmp_path: Path) -> None:
 
 def test_json_is_one_document_and_repeats(tmp_path: Path) -> None:
     one, two = (
-        attnlab("gradient", "--json", "--dk", "5", "--n", "7", "--rows", "256", "--seed", "3", cwd=tmp_path)
-        for _ in range(2)
+        attnlab("gradient", "--json", "--dk", "5", "--n", "7", "--rows", "256", "--seed", "3", cwd=tmp_path, env=env)
+        for env in (NOTHING, ELSEWHERE)
     )
     assert one.out == two.out
     document = json.loads(one.out)

@@ -11,7 +11,7 @@ from attnlab.cli.subjects import checkpoint_subject
 from attnlab.cli.texts import Given
 from attnlab.errors import MemoryRefused
 from attnlab.models.checkpoint import Model
-from tests.commands import ROOT, attnlab, error_line, printed_json, written
+from tests.commands import ELSEWHERE, NOTHING, ROOT, attnlab, error_line, printed_json, written
 
 CHECKPOINTS = ROOT / "tests" / "golden" / "checkpoints"
 IDS = "3 1 4 1 5 9 2 6 5 3 5"
@@ -58,7 +58,8 @@ def test_a_folder_that_is_not_there_is_said_to_be_none(tmp_path: Path) -> None:
 
 
 def test_the_document_has_its_fields_and_repeats(tmp_path: Path) -> None:
-    one, two = (printed_json("inspect", checkpoint("gemma2"), "--ids", IDS, cwd=tmp_path) for _ in range(2))
+    arguments = ("inspect", checkpoint("gemma2"), "--ids", IDS)
+    one, two = (printed_json(*arguments, cwd=tmp_path, env=env) for env in (NOTHING, ELSEWHERE))
     assert one == two
     assert one["schema"] == "attnlab.inspect/1"
     assert one["model"] == {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import attnlab
+from tests.commands import ELSEWHERE, attnlab
 
 #: Small enough to take no time.
 QUICK = ("--dk", "16", "--max-n", "64", "--repeats", "3", "--queries", "20")
@@ -35,7 +35,7 @@ def test_json_is_one_document_and_repeats_itself(tmp_path: Path) -> None:
     assert document["config"]["widths"] == [16]
     assert [row["n"] for row in document["horizon"]] == [2, 4, 8, 16, 32, 33, 64]
     assert list(tmp_path.iterdir()) == []
-    assert attnlab("lookup", *QUICK, "--json", "--seed", "3", cwd=tmp_path).out == ended.out
+    assert attnlab("lookup", *QUICK, "--json", "--seed", "3", cwd=tmp_path, env=ELSEWHERE).out == ended.out
 
 
 @pytest.mark.parametrize(

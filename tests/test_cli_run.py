@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from attnlab.experiments import run as experiment
 from attnlab.files.presets import preset_names
 from attnlab.maths.statistics import HeadStatistics
 from attnlab.records import Check
-from tests.commands import Ended, attnlab, error_line, printed_json, weights_of, written
+from tests.commands import ELSEWHERE, NOTHING, Ended, attnlab, error_line, printed_json, weights_of, written
 
 Array = NDArray[Any]
 
@@ -136,8 +137,8 @@ class TestSeed:
     #: What two runs of one seed may differ in.
     OWN = ("started", "finished", "command_line")
 
-    def files(self, cwd: Path, out: str, *seed: str) -> dict[str, object]:
-        ended = attnlab("run", "single-head", "--arrays", "--out", out, *seed, cwd=cwd)
+    def files(self, cwd: Path, out: str, seed: str, env: Mapping[str, str] = NOTHING) -> dict[str, object]:
+        ended = attnlab("run", "single-head", "--arrays", "--out", out, "--seed", seed, cwd=cwd, env=env)
         folder, names = written(ended, cwd)
         contents: dict[str, object] = {name: (folder / name).read_bytes() for name in names}
         manifest = json.loads((folder / "run.json").read_bytes())
@@ -146,7 +147,7 @@ class TestSeed:
 
     def test_makes_every_byte_repeatable(self, tmp_path: Path) -> None:
         one, again, other = (
-            self.files(tmp_path, out, "--seed", seed) for out, seed in (("a", "7"), ("b", "7"), ("c", "8"))
+            self.files(tmp_path, out, *how) for out, *how in (("a", "7"), ("b", "7", ELSEWHERE), ("c", "8"))
         )
         assert set(one) == {
             *("attention.png", "attention.svg", "scores.png", "scores.svg", "steps.png", "steps.svg"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from attnlab.cli.variance import EPILOG
-from tests.commands import attnlab
+from tests.commands import ELSEWHERE, attnlab
 
 
 def test_one_width(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_sweep_and_its_files(tmp_path: Path) -> None:
     assert names == {"variance.png", "variance.svg", "variance.csv", "result.json", "result.csv", "run.json"}
     rows = list(csv.DictReader((tmp_path / "one" / "result.csv").read_text(encoding="utf-8").splitlines()))
     assert [(row["d_k"], row["sampling"]) for row in rows] == [(w, s) for w in ("4", "32") for s in ("pairs", "matrix")]
-    again = attnlab("variance", *options, "--quiet", "--out", "two", cwd=tmp_path)
+    again = attnlab("variance", *options, "--quiet", "--out", "two", cwd=tmp_path, env=ELSEWHERE)
     assert again.out.splitlines() == [ended.out.splitlines()[-1].replace("one/", "two/")]
     for name in names - {"run.json"}:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

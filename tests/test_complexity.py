@@ -1,8 +1,10 @@
 """The complexity experiment, with a clock that follows laws: what is named, told, written and drawn."""
 
 import dataclasses
+import functools
 import json
 import math
+import time
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
@@ -584,3 +586,13 @@ def test_a_sweep_in_earnest(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any("d (width" in series.x_axis for f in figures(found) for series in getattr(f.drawable, "panels", []))
     assert report(found).heading.startswith("core · N 32 · 1 head of 8–20")
     assert [fit.fit.reason for fit in found.fits if "N" in fit.fit.reason] == []
+
+
+@pytest.mark.slow
+def test_full_attention_grows_faster_than_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one test of a real machine's time, by the clock of its own process, which stands still while others work."""
+    by_own_clock = functools.partial(timing.time_interleaved, clock=time.process_time_ns)
+    monkeypatch.setattr(complexity, "time_interleaved", by_own_clock)
+    found = run(ComplexityConfig(n=sizes(None, 1024, name="n"), mechanisms=("argmax", "hash")))
+    slope = {fit.variant.mechanism: fit.fit.local_slope for fit in found.fits if fit.quantity == "time"}
+    assert slope["hash"] < 1.5 < slope["argmax"]

@@ -336,7 +336,7 @@ def test_python_data_is_complained_of_without_places() -> None:
     assert told_of({"block": {"n_heads": "x" * 99}}).startswith(f'config: block.n_heads: "{"x" * 57}…" (text)')
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.binary(max_size=60) | st.text(st.sampled_from("blocklayers:{}[]- \n\t'\"\\x0U1e&*!?")).map(str.encode))
 def test_no_bytes_bring_anything_but_a_config_error(load: Load, data: bytes) -> None:
     with contextlib.suppress(ConfigError):

@@ -76,7 +76,7 @@ def test_a_file_that_may_not_fit_is_refused(tmp_path: Path) -> None:
     assert caught.value.exit_code == 4
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(content=st.text("0123456789+-.,;enaift \t\r\n\0\"'x_é\u2028\x0b\x1c").map(str.encode) | st.binary())
 def test_whatever_is_read_is_what_python_reads(tmp_path: Path, content: bytes) -> None:
     """Every cell of an accepted file is a number for Python too, and each row of the file is a row of the array."""

@@ -27,7 +27,7 @@ DTYPES = {"float64": np.float64, "float32": np.float32, "float16": np.float16, "
 EPS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 WORKING = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-23, "bfloat16": 2.0**-23}
 KERNELS = ["dense", "streaming", pytest.param("compiled kernel", marks=needs_numba)]
-steady = settings(derandomize=True, deadline=None, max_examples=40)
+steady = settings(derandomize=True, max_examples=40)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -69,7 +69,7 @@ def kinds(draw: st.DrawFn, n: int, m: int) -> dict[str, Any]:
     return chosen
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.data(), lengths, lengths, pieces, sizes, seeds)
 def test_streaming_is_the_matrix(
     data: st.DataObject, n: int, m: int, parts: tuple[int, int], size: float, seed: int
@@ -89,7 +89,7 @@ def tied(found: StreamedAttention) -> tuple[str, ...]:
     return ()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(lengths, lengths, pieces, seeds)
 def test_keys_may_stand_in_any_order(n: int, m: int, parts: tuple[int, int], seed: int) -> None:
     (q, k, v), seen = draw(2, 1, n, m, seed=seed), mask(n, m, seed)
@@ -110,7 +110,7 @@ def test_keys_without_their_values_may_not() -> None:
         assert_same(streamed((q, k[:, ::-1], v)), streamed((q, k, v)), rtol=1e-12, but=OF_PLACES)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(lengths, lengths, pieces, seeds, st.floats(-100, 100))
 def test_a_constant_added_to_a_rows_logits_changes_its_lse_alone(
     n: int, m: int, parts: tuple[int, int], seed: int, constant: float
@@ -134,7 +134,7 @@ def test_a_constant_added_to_some_keys_does_not_keep_the_rest() -> None:
         assert_same(streamed(arrays, bias=bias + (np.arange(23) == 3) * 1e-6), streamed(arrays, bias=bias))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 37), pieces, seeds, st.integers(1, 36))
 def test_the_future_does_not_change_the_past(n: int, parts: tuple[int, int], seed: int, first: int) -> None:
     first = min(first, n - 1)
@@ -153,7 +153,7 @@ def test_the_future_does_not_change_the_past(n: int, parts: tuple[int, int], see
     cut(parts, compare)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 3), st.integers(1, 3), lengths, lengths, seeds, st.booleans())
 def test_grouped_heads_are_repeated_ones(groups: int, each: int, n: int, m: int, seed: int, causal: bool) -> None:
     q, k, v = draw(groups * each, groups, n, m, seed=seed)
@@ -167,7 +167,7 @@ def test_heads_in_turn_are_not() -> None:
         assert_same(streamed((q, np.tile(k, (2, 1, 1)), np.tile(v, (2, 1, 1)))), streamed((q, k, v)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(lengths, lengths, pieces, seeds)
 def test_values_scaled_and_moved_move_the_output(n: int, m: int, parts: tuple[int, int], seed: int) -> None:
     """Weights sum to 1: o(a v + b) = a o(v) + b, and nothing of the weights changes."""
@@ -181,7 +181,7 @@ def test_values_scaled_and_moved_move_the_output(n: int, m: int, parts: tuple[in
     cut(parts, compare)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(lengths, lengths, lengths, seeds)
 def test_queries_apart_are_queries_together(one: int, two: int, m: int, seed: int) -> None:
     """Rows know nothing of each other: output and lse of two halves are those of the whole."""

@@ -4,6 +4,8 @@ stripes, chunks and steps end in odd places.
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,8 +28,9 @@ def filled(shape: tuple[int, ...], dtype: type, seed: int) -> Array:
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
-def products(a: Array, b: Array, before: Array, *, turned: bool) -> tuple[Array, Array]:
-    """a b by steps of rows, and before + a b; turned: a is given by columns."""
+@cache
+def compiled_steps() -> Callable[..., None]:
+    """A step's product from a row on, or its addition to what is there, compiled."""
     import numba
 
     from attnlab.maths.compiled_vectors import multiply
@@ -40,7 +43,12 @@ def products(a: Array, b: Array, before: Array, *, turned: bool) -> tuple[Array,
         else:
             multiply(places, rows - first, apart, step, b.shape[0], False, b.dtype.type(1))
 
-    compiled = numba.njit(by_steps)
+    steps: Callable[..., None] = numba.njit(by_steps)
+    return steps
+
+
+def products(a: Array, b: Array, before: Array, *, turned: bool) -> tuple[Array, Array]:
+    """a b by steps of rows, and before + a b; turned: a is given by columns."""
     rows, columns = a.shape
     lies = np.ascontiguousarray(a.T) if turned else a
     apart, step = (1, rows) if turned else (columns, 1)
@@ -48,7 +56,7 @@ def products(a: Array, b: Array, before: Array, *, turned: bool) -> tuple[Array,
     for add in (False, True):
         c = np.concatenate([before, np.zeros((8, b.shape[1]), b.dtype)])
         for first in range(0, rows, len(before) - rows):
-            compiled(lies, b, c, first, rows, apart, step, add)
+            compiled_steps()(lies, b, c, first, rows, apart, step, add)
         found.append(c[:rows])
     return found[0], found[1]
 

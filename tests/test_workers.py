@@ -2,11 +2,13 @@
 
 import threading
 import time
+from collections import deque
 from concurrent.futures import wait
 
 import pytest
 
 from attnlab.maths.workers import Crew, Task
+from tests.patience import PATIENCE
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -19,21 +21,17 @@ def test_each_result_is_that_of_its_own_work(threads: int) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_so_many_threads_work_and_the_caller_is_one(threads: int) -> None:
-    at_once, most, names, lock = [0], [0], set[int](), threading.Lock()
+    """As many begin before one of them ends; and no more, since the next come only when all of these have ended."""
+    together, names = threading.Barrier(threads), set[int]()
 
     def work() -> None:
-        with lock:
-            at_once[0] += 1
-            most[0] = max(most[0], at_once[0])
-            names.add(threading.get_ident())
-        time.sleep(0.01)
-        with lock:
-            at_once[0] -= 1
+        together.wait(PATIENCE)
+        names.add(threading.get_ident())
+        together.wait(PATIENCE)
 
     with Crew(threads) as crew:
         for task in [crew.submit(work) for _ in range(12)]:
             task.result()
-    assert most == [threads]
     assert len(names) == threads
     assert threading.get_ident() in names
 
@@ -74,7 +72,7 @@ def test_work_may_wait_for_what_was_handed_over_before(threads: int) -> None:
 
     def shared(before: Task | None) -> int:
         place = 1 if before is None else before.result() + 1
-        time.sleep(0.005)
+        time.sleep(0.005)  # so that the others come to wait; that they need not is no fault
         return int(place)
 
     def panels() -> None:
@@ -87,23 +85,31 @@ def test_work_may_wait_for_what_was_handed_over_before(threads: int) -> None:
     found: list[int] = []
     caller = threading.Thread(target=panels, daemon=True)
     caller.start()
-    caller.join(timeout=20)
+    caller.join(PATIENCE)
     assert found == list(range(1, 21))
 
 
 def test_the_end_waits_for_what_has_begun_and_leaves_the_rest() -> None:
-    started, done = threading.Event(), list[str]()
+    started, ending, done = threading.Event(), threading.Event(), list[str]()
+
+    class Ending(deque[Task]):
+        """Work that waits, and tells when it is let go of."""
+
+        def clear(self) -> None:
+            super().clear()
+            ending.set()
 
     def slow() -> None:
         started.set()
-        time.sleep(0.05)
+        assert ending.wait(PATIENCE)
         done.append("begun")
 
     with Crew(2) as crew:
+        crew.waiting = Ending()
         crew.submit(slow)
         for _ in range(5):
             crew.submit(done.append, "left")
-        assert started.wait(5)
+        assert started.wait(PATIENCE)
     assert done == ["begun"]
 
 
@@ -119,12 +125,12 @@ def test_two_callers_do_not_wait_for_each_other_for_ever() -> None:
     for thread in callers:
         thread.start()
     for thread in callers:
-        thread.join(timeout=20)
+        thread.join(PATIENCE)
     assert results == [sum(range(1, 201))] * 4
 
 
 def test_a_task_is_a_future() -> None:
     with Crew(2) as crew:
         tasks = [crew.submit(pow, 2, n) for n in range(8)]
-        finished, waiting = wait(tasks[:1], timeout=5)
+        finished, waiting = wait(tasks[:1], timeout=PATIENCE)
     assert (len(finished), len(waiting)) == (1, 0)
