@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attnlab import load_checkpoint
+from tests.checkpoint_copies import GOLDEN
 from tests.commands import attnlab, error_line, printed_json, written
 
 TINY = "block: {d_model: 4, n_heads: 2, d_k: 3, d_v: 2, d_ff: 8}\nlayers: 3\ninput: {random: {n: 5, seed: 0}}\n"
@@ -69,6 +71,16 @@ def test_it_is_the_head_that_a_run_has(tmp_path: Path) -> None:
     assert np.array(own) == pytest.approx(np.array(weights), abs=1e-6)
     other = printed_json("diagram", "attention", "tiny.yaml", "--head", "2.1", cwd=tmp_path)
     assert other["matrices"] != drawn["matrices"]
+
+
+def test_a_checkpoint_is_drawn_on_the_first_sentence_that_it_has_room_for(tmp_path: Path) -> None:
+    folder = GOLDEN / "bert"
+    drawn = printed_json("diagram", "attention", folder, "--head", "1.1", cwd=tmp_path)
+    (own,) = [matrix for matrix in drawn["matrices"] if matrix["name"] == "weights"]
+    most = load_checkpoint(folder).max_positions
+    assert own["shape"] == [most, most]
+    tokens = drawn["tokens"]
+    assert (tokens[0], tokens[-1], len(tokens)) == ("[CLS]", "[SEP]", most)
 
 
 def test_large_matrices_have_shapes_alone_in_json(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Drawn
+from matplotlib.patches import Polygon
+from matplotlib.transforms import Bbox
 
 from attnlab.experiments.diagram import KINDS, Kind
 from attnlab.records import Diagram, Figure
@@ -338,3 +340,57 @@ def test_lines_break_at_a_comma_and_evenly_and_give_way_to_an_ellipsis() -> None
     assert cut[1].endswith("…")
     assert all(measured(line).width <= 140 for line in cut)
     assert measured("x", TEXT).width > 0
+
+
+def tips(figure: Drawn) -> list[np.ndarray]:
+    """Where arrows point to, in points."""
+    axes = figure.axes[0]
+    heads = [patch for patch in axes.patches if isinstance(patch, Polygon)]
+    return [np.asarray(axes.transData.transform(head.get_xy()[0])) * 72 / figure.dpi for head in heads]
+
+
+@pytest.mark.parametrize("case", ["tiny", "sentence", "vaswani-base", "d_k is not d_v"])
+def test_the_steps_of_attention_are_joined_by_arrows(case: str) -> None:
+    figure = drawn(diagram("attention", case))
+    found = sheet(figure)
+    names = ["X", "Q", "K", "V", "S", "scale", "softmax", "A", "O"]
+    boxes = {name: found.box(name).padded(1) for name in names}
+    titled = {name: Bbox([box.min, (box.x1, box.y1 + 40)]) for name, box in boxes.items()}  # its letter stands above it
+    pointed = [name for tip in tips(figure) for name, box in titled.items() if box.contains(*tip)]
+    assert sorted(pointed) == sorted(names[1:])
+    ends = [(line[0], line[-1]) for line, _ in found.lines]
+    for before, after in (("S", "scale"), ("scale", "softmax"), ("softmax", "A")):
+        reached = boxes[after].padded(8)  # a line ends within its arrow's head
+        assert any(boxes[before].contains(*start) and reached.contains(*end) for start, end in ends), (before, after)
+
+
+def test_the_tokens_stand_in_the_middle_above_what_is_made_of_them() -> None:
+    found = sheet(drawn(diagram("attention", "tiny")))
+    x, k = found.box("X"), found.box("K")
+    assert x.x0 + x.x1 == pytest.approx(k.x0 + k.x1, abs=0.5)
+    assert x.y0 > k.y1
+
+
+def test_a_line_with_a_head_ends_in_its_tip() -> None:
+    canvas = Canvas()
+    canvas.line([(20, 30), (20, 60), (80, 60)])
+    canvas.line([(20, 90), (80, 90)], head=False)
+    canvas.reach(100)
+    bare, headless = (line for line, _ in sheet(canvas.figure).lines)
+    (tip,) = tips(canvas.figure)
+    assert tip == pytest.approx((80, headless[-1][1] + 30), abs=0.1)
+    assert bare[-1][0] < headless[-1][0] == pytest.approx(80, abs=0.1)  # none of it shows beside the tip
+
+
+@pytest.mark.parametrize("end", [(80, 50), (20, 50), (50, 80), (50, 20)])
+def test_an_arrow_s_head_lies_behind_its_tip(end: tuple[float, float]) -> None:
+    canvas = Canvas()
+    canvas.line([(50, 50), end])
+    (head,) = (patch.get_xy()[:3] for patch in canvas.axes.patches if isinstance(patch, Polygon))
+    assert tuple(head[0]) == end
+    back = (head[1] + head[2]) / 2 - end
+    towards = np.array([50, 50]) - end
+    assert back @ towards == pytest.approx(np.linalg.norm(back) * 30)
+    across = head[1] - head[2]
+    assert across @ towards == pytest.approx(0)
+    assert np.linalg.norm(back) > np.linalg.norm(across) / 2 > 0

@@ -7,6 +7,7 @@ import pytest
 
 from attnlab import attention
 from attnlab.errors import ShapeError
+from attnlab.experiments.complexity_variants import Setting, block_spec, table_inputs
 from attnlab.maths.mechanisms import banded, lookup
 from attnlab.maths.mechanisms.banded import window_attention
 from attnlab.maths.mechanisms.fourier import fourier_mixing
@@ -145,7 +146,6 @@ class TestArgmax:
 
 
 def test_blocks_mix_by_whatever_they_are_given() -> None:
-    from attnlab.experiments.complexity_variants import Setting, block_spec
     from attnlab.maths.architecture import Initialisation
     from attnlab.maths.block import trace_block
     from attnlab.maths.weights import initial_block
@@ -191,3 +191,15 @@ def test_what_does_not_go_together_is_told(call: object, text: str) -> None:
     assert callable(call)
     with pytest.raises(ShapeError, match=text):
         call()
+
+
+@pytest.mark.parametrize(("n", "tables"), [(1 << 13, 4), (1 << 15, 1), (5 << 13, 1), (3 << 13, 1)])
+def test_short_tables_differ_from_call_to_call(n: int, tables: int) -> None:
+    """A processor learns by heart what it meets again before 32,768 keys have gone by."""
+    drawn = table_inputs(Setting(n=n, d=4, heads=1, window=2, seed=3))
+    assert len(drawn) == tables
+    for keys, queries in drawn:
+        assert len(keys) == n
+        np.testing.assert_array_equal(np.sort(keys), np.sort(queries))
+        assert (keys != queries).any()
+    assert len({keys.tobytes() for keys, _ in drawn}) == tables

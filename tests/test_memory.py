@@ -17,11 +17,16 @@ from attnlab.experiments.run_record import Selection
 from attnlab.files.config import Config, PerLayer, load_config
 from attnlab.files.embeddings import QKV
 from attnlab.files.kernels import Kernel, KernelWish, Need, choose_kernel
-from attnlab.files.stacks import LEAST_WORKING, UNBOUNDED, load_bench, run_bytes, streamed_bytes
+from attnlab.files.stacks import LEAST_WORKING, UNBOUNDED, block_size, load_bench, run_bytes, streamed_bytes
 from attnlab.maths import plan
+from attnlab.maths.architecture import Initialisation
+from attnlab.maths.block import trace_block
 from attnlab.maths.plan import WORKING
+from attnlab.maths.precision import Array
+from attnlab.maths.weights import initial_block
 from attnlab.measure.memory import available_bytes, cgroup_bytes, limit_bytes, machine_bytes
-from attnlab.theory.memory import dense_bytes, matrix_bytes
+from attnlab.theory.memory import dense_bytes, kept_bytes, matrix_bytes
+from tests.test_costs import SPECS
 
 GIB = 2**30
 
@@ -294,3 +299,22 @@ class TestTheKernel:
         with pytest.raises(MemoryRefused) as caught:
             choose_kernel(wish, self.NEED, limit)
         assert str(caught.value) == f"x: 9 tokens {said}"
+
+
+class TestKept:
+    @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+    @pytest.mark.parametrize("name", SPECS)
+    def test_is_to_the_byte_what_a_trace_holds(self, name: str, dtype: str) -> None:
+        """Views of one array count once; the input is the block's before."""
+        spec, kind = SPECS[name], np.dtype(dtype)
+        x = np.random.default_rng(0).standard_normal((17, spec.d_model)).astype(kind)
+        trace = trace_block(spec, initial_block(spec, Initialisation(), layer=0, dtype=kind), x)
+        held = {
+            id(whole): whole.nbytes for array in trace if isinstance(array, np.ndarray) for whole in (owner(array),)
+        }
+        assert kept_bytes(block_size(spec, dtype), 17) == sum(held.values()) - x.nbytes
+
+
+def owner(array: Array) -> Array:
+    """The array whose memory this one shows."""
+    return array if array.base is None else owner(array.base)

@@ -111,6 +111,8 @@ def test_what_common_initialisations_start_with() -> None:
     expected = [3.16, 1.0, 0.25, 0.11, 0.094, 2.68]
     for start, variance in zip(common_starts(), expected, strict=True):
         assert start.score_variance == pytest.approx(variance, rel=0.015), start.name
+    heads = [start.d_model / start.d_k for start in common_starts()]
+    assert heads == [8, 8, 8, 8, 12, 32]  # of Vaswani's base model, of GPT-2, of LLaMA 7B
     assert common_starts()[0].score_variance == pytest.approx((2 * 512 / (512 + 64)) ** 2, rel=1e-14)
     assert xavier_deviation(512, 512) ** 2 == pytest.approx(1 / 512)
     assert linear_deviation(512) ** 2 == pytest.approx(1 / (3 * 512))

@@ -302,6 +302,13 @@ class TestReport:
         assert [row[0] for row in scores.rows] == [row[0] for row in softmax.rows] == ["4", "16", "64"]
         assert "follows d_k" in texts(report(sweep))
 
+    def test_that_the_law_is_for_normal_entries_is_said_of_others_alone(self, sweep: VarianceRecord) -> None:
+        _, softmax = tables(report(sweep))
+        _, of_signs = tables(report(run(replace(SMALL, samples=1_000, distribution="sign"))))
+        assert "law" not in softmax.note
+        assert of_signs.note.endswith("; the exact law is for normal entries")
+        assert [row[2] for row in of_signs.rows] == [None] * 3
+
     def test_correlated_pairs_have_no_matrix(self) -> None:
         record = run(replace(SMALL, correlation=0.5))
         (table,) = tables(report(record))
