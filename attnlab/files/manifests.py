@@ -34,7 +34,7 @@ def read_manifest(folder: Path, command: str, *, max_bytes: int) -> Mapping[str,
     if not os.path.lexists(path):
         raise UsageError(f"--resume {shown(folder)}: no run.json; expected the directory of an earlier run")
     document = require(read_json(path, max_bytes=max_bytes, follow=False), FIELDS, shown(path), others=True)
-    ran = " ".join(document["command_line"][1:2])
+    ran = " ".join(document["command_line"][1:2]) or "nothing"
     if ran != command:
         raise UsageError(f"--resume {shown(folder)}: a run of {quoted(ran)[1:-1]}; expected one of {command}")
     if document["status"] == COMPLETE:
