@@ -162,9 +162,7 @@ def test_a_checkpoint_s_own_files(tmp_path: Path) -> None:
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**settings, "more": [{}] * 50_000}))
     for read in (load_checkpoint, config_of):
-        with pytest.raises(
-            MemoryRefused, match=r"config\.json: [\d,]+ bytes of JSON, .* at most 4,194,304, set"
-        ):
+        with pytest.raises(MemoryRefused, match=r"config\.json: [\d,]+ bytes of JSON, .* at most 4,194,304, set"):
             read(folder, max_bytes=1 << 22)
         read(folder, max_bytes=1 << 24)
 
