@@ -39,7 +39,7 @@ def mixed(colour: str, share: float, ground: str = "#ffffff") -> str:
 
 
 def shades(colour: str, shares: FloatArray) -> FloatArray:
-    """The colour mixed with white, for each share of it: red, green and blue from 0 to 1, (shares, 3); NaN is `PANEL`."""
+    """The colour mixed with white, for each share of it: (shares, 3), red, green and blue from 0 to 1; NaN: `PANEL`."""
     ink, panel = (np.array([int(code[i : i + 2], 16) for i in (1, 3, 5)]) for code in (colour, PANEL))
     parts = np.where(np.isnan(shares)[:, None], panel, np.rint(255 + (ink - 255) * shares[:, None]))
     return np.asarray(parts / 255)
