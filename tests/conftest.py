@@ -22,9 +22,10 @@ def _one_thread() -> Iterator[None]:
         yield
 
 
-def pytest_collection_finish() -> None:
-    """What is imported for the tests is no garbage: looking through it took most of the time where memory is weighed,
-    which begins with a collection.
+@pytest.fixture(autouse=True, scope="module")
+def _frozen() -> None:
+    """What modules before this one have imported is no garbage: looking through it took most of the time where memory
+    is weighed, which begins with a collection.
     """
     gc.collect()
     gc.freeze()

@@ -13,8 +13,8 @@ from matplotlib.transforms import Bbox
 from attnlab.experiments.diagram import KINDS, Kind
 from attnlab.records import Diagram, Figure
 from attnlab.show import palette
-from attnlab.show.diagrams_canvas import TEXT, WIDTH, Canvas, measured, wrapped
-from attnlab.show.diagrams_matrix import cell_texts, darker, lengths, mixed
+from attnlab.show.diagrams_canvas import PANEL, TEXT, WIDTH, Canvas, measured, wrapped
+from attnlab.show.diagrams_matrix import cell_texts, darker, lengths, mixed, shades
 from attnlab.show.plots import draw, figure_bytes
 from tests.diagram_cases import ODD, PRESETS, diagram, strained
 from tests.drawn_sheets import faults, sheet
@@ -236,6 +236,8 @@ def test_colours_are_mixed_with_white_or_black() -> None:
     assert mixed("#000000", 0.0) == "#ffffff"
     assert mixed("#204060", 1.0) == "#204060"
     assert mixed("#ffffff", 0.5, "#000000") == "#808080"
+    found = shades("#204060", np.array([0.0, 0.3, 1.0, np.nan]))
+    assert [to_hex(colour) for colour in found] == ["#ffffff", mixed("#204060", 0.3), "#204060", PANEL]
 
 
 @pytest.mark.parametrize("case", PRESETS)

@@ -64,14 +64,14 @@ def findings(record: WeightsRecord) -> list[WeightFinding]:
 
 
 def of_kind(record: WeightsRecord, kind: Kind) -> list[WeightFinding]:
-    """The heads worth a look for one reason, the strongest first."""
+    """The heads worth a look for one reason, the strongest first; what rounding tells apart stays in order."""
     found = []
     for head in record.heads:
         value = kind.value(record, head)
         if kind.holds(record, head, value):
             text = f"head {head.layer}.{head.head} {kind.says(record, head, value)}"
             found.append(WeightFinding(layer=head.layer, head=head.head, kind=kind.id, value=value, text=text))
-    return sorted(found, key=lambda finding: finding.value, reverse=not kind.rising)
+    return sorted(found, key=lambda finding: float(f"{finding.value:.6g}"), reverse=not kind.rising)
 
 
 def keys_in_sight(record: WeightsRecord, layer: int) -> int:

@@ -38,6 +38,13 @@ def mixed(colour: str, share: float, ground: str = "#ffffff") -> str:
     return "#" + "".join(f"{round(g + (c - g) * share):02x}" for c, g in parts)
 
 
+def shades(colour: str, shares: FloatArray) -> FloatArray:
+    """The colour mixed with white, for each share of it: (shares, 3), red, green and blue from 0 to 1; NaN: `PANEL`."""
+    ink, panel = (np.array([int(code[i : i + 2], 16) for i in (1, 3, 5)]) for code in (colour, PANEL))
+    parts = np.where(np.isnan(shares)[:, None], panel, np.rint(255 + (ink - 255) * shares[:, None]))
+    return np.asarray(parts / 255)
+
+
 def darker(colour: str) -> str:
     """A colour for lines: what is a fill's edge, or runs on white."""
     return mixed(colour, 0.72, "#000000")
@@ -112,9 +119,7 @@ def _shade(canvas: Canvas, x: float, y: float, look: Look, values: FloatArray, c
     low, high = (float(edge) for edge in (np.nanmin(shown), np.nanmax(shown))) if np.isfinite(shown).any() else (0, 0)
     least, most = _LIGHT if look.texts else _FULL
     share = (shown - low) / (high - low) if high > low else np.full_like(shown, 0.5)
-    colours = [
-        PANEL if np.isnan(part) else mixed(colour, least + (most - least) * float(part)) for part in share.ravel()
-    ]
+    colours = shades(colour, least + (most - least) * share.ravel())
     mesh = canvas.axes.pcolormesh(
         np.linspace(x, x + look.size.width, columns + 1),
         np.linspace(y, y + look.size.height, rows + 1),
@@ -123,7 +128,7 @@ def _shade(canvas: Canvas, x: float, y: float, look: Look, values: FloatArray, c
         zorder=3.5,
     )
     mesh.set_array(None)
-    mesh.set_facecolor(colours)
+    mesh.set(facecolor=colours)
     if look.texts:
         mesh.set_edgecolor("#ffffff")
         mesh.set_linewidth(0.8)

@@ -101,7 +101,7 @@ def main() -> int:
     names = [name for name in INPUTS if asked.only in name]
     each, started = -(-asked.inputs // len(names)), time.perf_counter()
     limits = Limits()
-    bounds = f"{limits.seconds:g} s and {limits.at_least >> 20} MiB + {limits.per_byte} B for each byte of a file"
+    bounds = f"{limits.seconds:g} s of work, {limits.at_least >> 20} MiB + {limits.per_byte} B for each byte of a file"
     print(f"seed {asked.seed}; at most {bounds}")
     print(f"{'parser':45} " + " ".join(f"{name:>{width}}" for name, width in COLUMNS.items()))
     every: list[Totals] = []
