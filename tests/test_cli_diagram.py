@@ -47,6 +47,14 @@ def test_mermaid_is_printed_and_written(tmp_path: Path) -> None:
     assert ended.out.removeprefix(text).startswith("\nWritten: ")
 
 
+def test_mermaid_is_not_printed_where_json_or_nothing_is_asked_for(tmp_path: Path) -> None:
+    given = ("diagram", "block", tiny(tmp_path), "--format", "mermaid")
+    assert printed_json(*given, cwd=tmp_path)["drawing"] == "block"
+    ended = attnlab(*given, "--quiet", cwd=tmp_path)
+    assert "flowchart" not in ended.out
+    assert len(ended.out.splitlines()) == 1
+
+
 def test_json_has_the_numbers_that_are_drawn_and_writes_nothing(tmp_path: Path) -> None:
     result = printed_json("diagram", "attention", tiny(tmp_path), "--head", "2.1", cwd=tmp_path)
     assert (result["schema"], result["drawing"], result["seed"]) == ("attnlab.diagram/1", "attention", 0)

@@ -396,3 +396,21 @@ def test_an_arrow_s_head_lies_behind_its_tip(end: tuple[float, float]) -> None:
     across = head[1] - head[2]
     assert across @ towards == pytest.approx(0)
     assert np.linalg.norm(back) > np.linalg.norm(across) / 2 > 0
+
+
+@pytest.mark.parametrize("case", ["sentence", "gpt2-small"])
+def test_a_vector_is_never_cut_across_its_one_row(case: str) -> None:
+    """The white gap of a side cut short lies across that side: x and its W are cut across their rows, q is not."""
+    figure = drawn(diagram("projections", case))
+    found = sheet(figure)
+    white = [
+        patch
+        for patch in figure.axes[0].patches
+        if isinstance(patch, Polygon) and patch.get_facecolor()[:3] == (1, 1, 1)
+    ]
+    gaps = [Bbox(patch.get_window_extent().get_points() * 72 / figure.dpi) for patch in white]
+    assert gaps
+    for name in "qkv":
+        box = found.box(name)
+        across = [gap for gap in gaps if gap.width > box.width]
+        assert not any(box.contains((gap.x0 + gap.x1) / 2, (gap.y0 + gap.y1) / 2) for gap in across)

@@ -344,6 +344,29 @@ class TestReport:
         assert variance_in_words(causal).endswith("no closed form under a causal mask.")
         assert document(causal)["score_variance_over_isotropic"] is None
 
+    @pytest.mark.parametrize(
+        ("ratios", "said"),
+        [
+            (
+                [2.0, 0.5, 12.34, 3.0, 9.96],
+                "0.5 to 12.3 times what isotropic inputs would give (median 3): 4 of 5 heads are aligned",
+            ),
+            (
+                [1.1, 7.0, 2.0, 3.0, 1.5],
+                "1.1 to 7 times what isotropic inputs would give (median 2): these heads are aligned",
+            ),
+        ],
+    )
+    def test_score_variance_from_the_least_to_the_greatest(self, ratios: list[float], said: str) -> None:
+        record = run(config_of(bench_of(PRIMES), DENSE))
+        heads = []
+        for head, ratio in zip(record.heads, ratios, strict=True):
+            assert head.expectation.scores is not None
+            measured = np.array(ratio * head.expectation.scores.variance)
+            heads.append(replace(head, statistics=head.statistics._replace(score_variance=measured)))
+        words = variance_in_words(replace(record, heads=heads))
+        assert words == f"Score variance: {said} with the text."
+
     def test_the_document_has_every_statistic_but_received(self) -> None:
         fields = document(run(config_of(bench_of(PRIMES), DENSE)))
         assert fields["model"] == {
