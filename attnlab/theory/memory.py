@@ -124,12 +124,20 @@ def identity_bytes(n: int, m: int, d: int) -> int:
     return 8 * max((n + m) * d + between, 2 * max(n, m) * d)
 
 
-def block_run_bytes(blocks: Sequence[BlockSize], n: int) -> int:
-    """A run of n tokens through a stack of blocks, everything kept, and every step of it checked."""
-    kept = sum(block.parameters * block.itemsize + kept_bytes(block, n) for block in blocks)
-    kept += sum(LAYER + block.heads * HEAD for block in blocks)
-    embeddings = blocks[0].d_model * blocks[0].itemsize * n
-    return embeddings + kept + max(passing_bytes(block, n) for block in blocks)
+def block_run_bytes(blocks: Sequence[tuple[BlockSize, int]], n: int) -> int:
+    """A run of n tokens through a stack of blocks, everything kept, and every step of it checked.
+
+    Args:
+        blocks: each kind, and how many there are of it.
+    """
+    kept = sum(count * block_bytes(block, n) for block, count in blocks)
+    embeddings = blocks[0][0].d_model * blocks[0][0].itemsize * n
+    return embeddings + kept + max(passing_bytes(block, n) for block, _ in blocks)
+
+
+def block_bytes(block: BlockSize, n: int) -> int:
+    """A block with its weights, all that a run keeps of it, and its records."""
+    return block.parameters * block.itemsize + kept_bytes(block, n) + LAYER + block.heads * HEAD
 
 
 def kept_bytes(block: BlockSize, n: int) -> int:
