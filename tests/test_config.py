@@ -225,8 +225,11 @@ def test_a_missing_file(tmp_path: Path) -> None:
         ("layers: null", "1:9: layers: null; expected a whole number of 1 or more"),
         ("layers:", "1:8: layers: nothing (null); expected a whole number of 1 or more"),
         ("layers: {a: 1}", "1:9: layers: a mapping of keys; expected a whole number of 1 or more"),
-        ("layers: 9223372036854775808",
-         "1:9: layers: 9223372036854775808; expected a whole number of 1 or more, and below 2^63"),
+        ("layers: 10001", "1:9: layers: 10001; expected a whole number of 1 or more, and at most 10,000"),
+        ("block: {d_ff: 2147483648}",
+         "1:15: block.d_ff: 2147483648; expected a whole number of 1 or more, or null, and below 2^31"),
+        ("weights: {seed: 9223372036854775808}",
+         "1:17: weights.seed: 9223372036854775808; expected a whole number of 0 or more, and below 2^63"),
         ("block: {window: [1]}", "1:17: block.window: a list; expected a whole number of 0 or more, or null"),
         ("block: {bias: yes}",
          '1:15: block.bias: "yes" (text); expected true, false or a list of qkv, output, mlp, norm'),
@@ -332,7 +335,7 @@ def test_python_data_is_complained_of_without_places() -> None:
     assert told_of({"block": {"n_heads": 7, "d_model": 64}}) == (
         "config: block.n_heads: 7; expected a divisor of d_model, 64 (set by block.d_model), unless d_k is set"
     )
-    assert told_of({"layers": 10**5000}).endswith("…; expected a whole number of 1 or more, and below 2^63")
+    assert told_of({"layers": 10**5000}).endswith("…; expected a whole number of 1 or more, and at most 10,000")
     assert told_of({"block": {"n_heads": "x" * 99}}).startswith(f'config: block.n_heads: "{"x" * 57}…" (text)')
 
 

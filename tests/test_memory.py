@@ -211,7 +211,7 @@ class TestPrediction:
     )
     def test_of_arrays(self, heads: int, n: int, mask: bool, dtype: type[np.floating]) -> None:
         given, itemsize = arrays(heads, n, mask=mask, dtype=dtype), max(4, np.dtype(dtype).itemsize)
-        predicted = dense_bytes(n, n, heads=heads, hidden=mask, itemsize=itemsize)
+        predicted = dense_bytes(n, n, heads=heads, d=16, e=16, hidden=mask, itemsize=itemsize)
         measured = peak(lambda: run_qkv("x", given, Selection(), max_bytes=UNBOUNDED))
         assert agrees(predicted, measured, DENSE_WITHIN)
         assert not agrees(int(1.1 * predicted), measured, DENSE_WITHIN)

@@ -113,6 +113,10 @@ ROWS: Mapping[str, Row] = {
     "values of 1e30": case(sizes=(1, 1, 1e30)),
     "queries of 1e30 and keys of 1e-30": case(sizes=(1e30, 1e-30, 1)),
     "queries and keys of 1e-30": case(sizes=(1e-30, 1e-30, 1)),
+    "queries and keys of 1e20, scale 1e-40": case(sizes=(1e20, 1e20, 1), scale=1e-40),
+    "a scale below float32's smallest": case(sizes=(1, 1e38, 1), scale=7e-46),
+    "a scale of few digits in float32": case(sizes=(30, 2e37, 1), scale=3e-39),
+    "a scale near float32's largest": case(sizes=(1e-25, 1e-14, 1), scale=3e38),
     "subnormal queries and keys": case(sizes=(1e-40, 1e-40, 1)),
     "subnormal values": case(sizes=(1, 1, 1e-40)),
     "zeros": case(sizes=(0, 0, 0)),
@@ -122,6 +126,8 @@ ROWS: Mapping[str, Row] = {
     "biases of -1e9 in place of a mask": case(bias=np.where(MASK | (AT == 4), 0.0, -1e9)),
 }  # fmt: skip
 DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
+#: Said, not hidden: the compiled kernel divides the scale by ln 2, and float32 cannot hold that.
+UNABLE = {("a scale near float32's largest", "compiled kernel", dtype) for dtype in (DTYPES[1], DTYPES[3])}
 NEEDS = [pytest.param(name, marks=needs_numba if name == "compiled kernel" else ()) for name in PATHS]
 
 
@@ -154,6 +160,10 @@ def differences(
 @pytest.mark.parametrize("name", ROWS)
 def test_means_the_same(name: str, path: str) -> None:
     for dtype in DTYPES:
+        if (name, path, dtype) in UNABLE:
+            with pytest.raises(ZeroDivisionError):
+                differences(name, dtype, path)
+            continue
         assert differences(name, dtype, path)[1] == [], dtype
 
 

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
 from attnlab.errors import UsageError
+from attnlab.files.opening import quoted
 from attnlab.measure.memory import available_bytes
 
 Name = TypeVar("Name", bound=str)
@@ -49,8 +51,23 @@ Head = Annotated[
     typer.Option(help="LAYER.HEAD, such as 2.5; a bare number is a head of layer 0", metavar="HEAD"),
 ]
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
+#: More digits stand for no size, and float would not hold them.
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([kmgt]?)i?b?", re.IGNORECASE | re.ASCII)
+#: Layers or heads that a list may name, one in two ranges twice: more than there can be of them.
+_MOST_NAMED = 100_000
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def whole_number(text: str) -> int:
+    """A whole number that the machine's own numbers hold: every size, count and seed is one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = int(text) if len(text) <= 40 else 2**63
+    if not -(2**63) < number < 2**63:
+        raise ValueError(text)
+    return number
 
 
 def memory_budget(text: str | None) -> int:
@@ -63,7 +80,7 @@ def memory_budget(text: str | None) -> int:
         return available_bytes() // 2
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"--max-memory {text!r}; expected a size such as 512MiB or 4GiB")
+        raise UsageError(f"--max-memory {quoted(text)}; expected a size such as 512MiB or 4GiB")
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
@@ -75,9 +92,9 @@ def head_place(text: str | None) -> tuple[int, int] | None:
     """
     if text is None:
         return None
-    match = re.fullmatch(r"(?:(\d+)\.)?(\d+)", text, re.ASCII)
+    match = re.fullmatch(r"(?:(\d{1,10})\.)?(\d{1,10})", text, re.ASCII)
     if match is None:
-        raise UsageError(f"--head {text!r}; expected LAYER.HEAD, such as 2.5")
+        raise UsageError(f"--head {quoted(text)}; expected LAYER.HEAD, such as 2.5")
     return int(match[1] or 0), int(match[2])
 
 
@@ -89,13 +106,15 @@ def index_list(option: str, text: str | None) -> tuple[int, ...] | None:
     """
     if text is None:
         return None
-    indices: list[int] = []
+    ranges: list[range] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,6})(?:-(\d{1,6}))?\s*", part, re.ASCII)
         if match is None or (match[2] and int(match[2]) < int(match[1])):
-            raise UsageError(f"{option} {text!r}; expected numbers and ranges, such as 0-3,5")
-        indices += range(int(match[1]), int(match[2] or match[1]) + 1)
-    return tuple(dict.fromkeys(indices))
+            raise UsageError(f"{option} {quoted(text)}; expected numbers and ranges, such as 0-3,5")
+        ranges.append(range(int(match[1]), int(match[2] or match[1]) + 1))
+    if sum(map(len, ranges)) > _MOST_NAMED:
+        raise UsageError(f"{option} {quoted(text)}; expected {_MOST_NAMED:,} numbers at most")
+    return tuple(dict.fromkeys(chain.from_iterable(ranges)))
 
 
 def as_path(text: str | None) -> Path | None:

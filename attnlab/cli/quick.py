@@ -14,6 +14,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from attnlab.cli.failures import TyperUsageError
+from attnlab.cli.options import whole_number
+from attnlab.files.opening import quoted
 
 
 def _reader(kind: Callable[[str], Any], expected: str) -> Callable[[str], Any]:
@@ -23,14 +25,14 @@ def _reader(kind: Callable[[str], Any], expected: str) -> Callable[[str], Any]:
         try:
             return kind(text)
         except ValueError:
-            raise typer.BadParameter(f"{text!r}; expected {expected}") from None
+            raise typer.BadParameter(f"{quoted(text)}; expected {expected}") from None
 
     return read
 
 
 READERS: dict[object, Callable[[str], Any]] = {
     str: str,
-    int: _reader(int, "a whole number"),
+    int: _reader(whole_number, "a whole number, and less than 2^63 in size"),
     float: _reader(float, "a number"),
     bool: bool,  # a flag takes no text: never called
 }

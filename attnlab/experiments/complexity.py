@@ -53,6 +53,10 @@ from attnlab.records import Check
 from attnlab.theory import mechanism_costs as costs
 from attnlab.theory.memory import streaming_bytes
 
+#: A head's width: a matrix product's sizes are of 32 bits in most builds of BLAS.
+WIDEST = 2**31 - 1
+#: Of a point, and of everything.
+MOST_REPEATS, MOST_THREADS = 10_000, 1024
 #: Vectors for each token and head that the work takes at its peak, counted in outputs (measured): all in all, where
 #: nothing is kept for each pair (Fourier's transform; the block's norms in float64), and besides the attention's own.
 VECTORS: dict[Part, int] = {"core": 6, "block": 15}
@@ -95,8 +99,16 @@ def require_sound(config: ComplexityConfig) -> None:
     for name, value in ({"--d": min(config.d)} | counts).items():
         if value < 1:
             raise UsageError(f"{name} {value}; expected 1 or more")
+    if max(config.d) > WIDEST:
+        raise UsageError(f"--d {max(config.d)}; expected at most {WIDEST:,}")
+    if config.sweep == "n" and "window" in config.mechanisms and config.window > max(config.n):
+        raise UsageError(f"--window {config.window}; expected at most {max(config.n):,}, the most tokens (--max-n)")
     if config.repeats < FEWEST_REPEATS:
         raise UsageError(f"--repeats {config.repeats}; expected {FEWEST_REPEATS} or more, to say how timings scatter")
+    if config.repeats > MOST_REPEATS:
+        raise UsageError(f"--repeats {config.repeats}; expected at most {MOST_REPEATS:,}: more say nothing new")
+    if config.threads > MOST_THREADS:
+        raise UsageError(f"--threads {config.threads}; expected at most {MOST_THREADS:,}: no machine has more cores")
     variants = chosen_variants(config)
     if not variants:
         what = "can stand in attention's place in a block" if config.part == "block" else "depends on the width"

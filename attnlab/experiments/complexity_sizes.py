@@ -55,7 +55,7 @@ def sizes(low: int | None, high: int, *, name: str, fitted_from: int = 0) -> tup
 
 def least_range(low: int) -> int:
     """The smallest `high` with room for six sizes."""
-    high = low
+    high = max(low, 16 * low // 7 - 2 * LEAST)  # six sizes, four to a halving, end at 7/16 of the largest
     while len(spaced(low, high, STEPS[-1])) < FEWEST_SIZES:
         high += 1
     return high

@@ -133,7 +133,8 @@ def run(config: CostConfig, *, advance: Callable[[], None] = lambda: None) -> Co
     """
     check(config)
     shapes = [shape_of(block) for block in config.blocks]
-    layers = [part_costs(shape, config.n, hidden=config.hidden) for shape in shapes]
+    of_shape = {shape: part_costs(shape, config.n, hidden=config.hidden) for shape in dict.fromkeys(shapes)}
+    layers = [of_shape[shape] for shape in shapes]
     measured = None
     if config.measured:
         measured = measure(

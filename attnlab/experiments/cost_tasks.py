@@ -6,12 +6,13 @@ from functools import partial
 import numpy as np
 
 from attnlab.maths.architecture import BlockSpec, Initialisation
-from attnlab.maths.attention import bias_and_visible, capped_biased_masked, scaled_scores, weighted_values
+from attnlab.maths.attention import bias_and_visible, capped_biased_masked, weighted_values
 from attnlab.maths.block import Projections, block_norm, feed_forward, join_heads, prepared, project
 from attnlab.maths.inputs import AttentionInputs, attention_inputs
 from attnlab.maths.panels import PanelFunction
 from attnlab.maths.positions import alibi_slopes
 from attnlab.maths.precision import Array, working_dtype
+from attnlab.maths.scores import scaled_scores
 from attnlab.maths.shapes import alibi_panel
 from attnlab.maths.softmax import softmax
 from attnlab.maths.streaming import stream

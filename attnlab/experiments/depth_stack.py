@@ -8,6 +8,8 @@ import numpy as np
 
 from attnlab.errors import MemoryRefused, UsageError
 from attnlab.experiments.depth_variants import VARIANTS, Variant, layer_step
+from attnlab.experiments.effort import refuse_endless
+from attnlab.files.kernels import in_words
 from attnlab.maths.architecture import BlockSpec, Initialisation, Scheme
 from attnlab.maths.attention import attention_scores
 from attnlab.maths.backward import Step
@@ -15,11 +17,17 @@ from attnlab.maths.block import Projections, join_heads, project, self_attention
 from attnlab.maths.precision import Array
 from attnlab.maths.softmax import softmax
 from attnlab.maths.weights import ROLES, BlockWeights, initial_block, random_input, stream
-from attnlab.theory.memory import matrix_bytes
+from attnlab.theory.memory import LAYER, matrix_bytes
 
 SCHEMES: Sequence[Scheme] = ("xavier_uniform", "xavier_normal", "lecun_normal")
 #: Hidden units of the feed-forward for each number of a token.
 WIDENING = 4
+#: Numbers of a layer's weights for each square of d_model, and of its steps for each number of its tokens.
+WEIGHTS, STEPS = 4 + 2 * WIDENING, 24
+#: Bytes of what is kept of a layer for each stack.
+RECORDS = 256
+#: How many sizes of weights are tried; about how long a layer takes, besides so much for each multiply-add.
+STACKS, LAYER_SECONDS, SECONDS = 3, 1e-3, 2e-9
 #: Below it, squares of the next layer's differences would leave float64's range.
 SMALLEST = 1e-49
 
@@ -43,8 +51,8 @@ def check(config: DepthConfig, max_bytes: int | None) -> None:
     """Refuse settings that cannot be.
 
     Raises:
-        UsageError: naming the first of them.
-        MemoryRefused: the matrices would not fit.
+        UsageError: naming the first of them; also where it would go on for hours.
+        MemoryRefused: the stack would not fit.
     """
     for name, given, least in (
         ("--n", config.n, 2),
@@ -62,13 +70,26 @@ def check(config: DepthConfig, max_bytes: int | None) -> None:
             raise UsageError(f"--variant {variant!r}; expected one of {', '.join(VARIANTS)}")
     if config.init not in SCHEMES:
         raise UsageError(f"--init {config.init!r}; expected one of {', '.join(SCHEMES)}")
-    # scores and weights are kept on the way up, and three more of a layer's are made on the way down
-    needed = (2 * config.layers + 3) * matrix_bytes(config.n, config.n, heads=config.heads, itemsize=8)
+    needed = needed_bytes(config)
     if max_bytes is not None and needed > max_bytes:
         raise MemoryRefused(
-            f"{config.n:,} tokens would need {needed / 2**30:.1f} GiB for the matrices of {config.layers} layers, and "
-            f"{max_bytes / 2**30:.1f} GiB may be used; take fewer, or give --max-memory more"
+            f"{config.n:,} tokens would need {in_words(needed)} for the matrices, weights and steps of "
+            f"{config.layers:,} layers, and {in_words(max_bytes)} may be used; take fewer, or give --max-memory more"
         )
+    products = config.n * config.d_model * (WEIGHTS * config.d_model + 4 * config.n)
+    layer = len(config.variants) * STACKS * (LAYER_SECONDS + SECONDS * products)
+    refuse_endless("--layers", config.layers, 2 * layer)
+    refuse_endless("--seeds", config.seeds, config.layers * layer)
+
+
+def needed_bytes(config: DepthConfig) -> int:
+    """What a stack takes on its way up and down: scores and weights of every layer and three matrices more, its weights
+    as drawn and with their gain, each layer's steps, and Python's records of it."""
+    matrices = (2 * config.layers + 3) * matrix_bytes(config.n, config.n, heads=config.heads, itemsize=8)
+    feeding = any(VARIANTS[variant].feed_forward for variant in config.variants)
+    weights = (WEIGHTS if feeding else WEIGHTS - 2 * WIDENING) * config.d_model**2
+    steps = STEPS * config.n * config.d_model
+    return matrices + config.layers * (8 * (2 * weights + steps) + RECORDS * config.seeds + LAYER)
 
 
 @dataclass(frozen=True, kw_only=True)

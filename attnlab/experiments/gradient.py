@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from attnlab.errors import MemoryRefused, UsageError
+from attnlab.experiments.effort import refuse_endless
 from attnlab.experiments.gradient_claims import Overflow, ShiftTrial, overflows, shift_trial
 from attnlab.experiments.gradient_rows import VALUE_WIDTH, RowValues, batch_bytes, batches, sampled
+from attnlab.files.kernels import in_words
 from attnlab.maths.statistics import SATURATED
 from attnlab.measure.clusters import cluster_mean, cluster_quantile, cluster_rms
 from attnlab.measure.slopes import Slope, log_log_slope
@@ -25,6 +27,10 @@ from attnlab.theory.random_energy import attention_law, freezing_deviation
 SWEEP = tuple(2**power for power in range(11))
 #: Fewer rows have no 99th percentile to speak of.
 FEWEST_ROWS = 256
+#: Bytes that are kept of a row, of both scales, while they are put together.
+ROW_BYTES = 256
+#: About how long a row takes for each number of each key.
+SECONDS = 2e-9
 #: Slopes are fitted from so many times the freezing point 2 ln n on.
 FROZEN = 4
 #: Measured numbers with an exact law, and those whose power of d_k is of interest.
@@ -164,8 +170,8 @@ def require_sound(config: GradientConfig) -> None:
     """Check the settings.
 
     Raises:
-        UsageError: a width below 1, fewer than two keys, too few rows.
-        MemoryRefused: a batch would need more than max_bytes.
+        UsageError: a width below 1, fewer than two keys, too few rows or endlessly many.
+        MemoryRefused: a batch, or all rows, would need more than max_bytes.
     """
     for d_k in config.d_k:
         if d_k < 1:
@@ -174,12 +180,13 @@ def require_sound(config: GradientConfig) -> None:
         raise UsageError(f"--n {config.n}; expected 2 keys or more: one key leaves the softmax nothing to choose")
     if config.rows < FEWEST_ROWS:
         raise UsageError(f"--rows {config.rows}; expected {FEWEST_ROWS} or more, for a 99th percentile")
-    needed = config.threads * batch_bytes(config.n, max(config.d_k, default=1))
+    needed = config.threads * batch_bytes(config.n, max(config.d_k, default=1)) + ROW_BYTES * config.rows
     if config.max_bytes is not None and needed > config.max_bytes:
         raise MemoryRefused(
-            f"{config.n:,} keys of width {max(config.d_k):,} would need {needed / 2**30:.1f} GiB, and "
-            f"{config.max_bytes / 2**30:.1f} GiB may be used; take a smaller --n or --dk"
+            f"{config.rows:,} rows, {config.n:,} keys of width {max(config.d_k):,}, would need {in_words(needed)}, "
+            f"and {in_words(config.max_bytes)} may be used; take a smaller --n, --dk or --rows"
         )
+    refuse_endless("--rows", config.rows, SECONDS * config.n * sum(d_k + 2 * VALUE_WIDTH for d_k in config.d_k))
 
 
 def gradient_row(config: GradientConfig, d_k: int, advance: Callable[[], None]) -> GradientRow:

@@ -51,7 +51,7 @@ def head_factors(spec: BlockSpec, weights: BlockWeights, head: int) -> HeadFacto
 
 def own_columns(spec: BlockSpec, head: int) -> Array:
     """Where a head's output stands among all heads' side by side, as a W_O: (d_v, d_model) of 0s and 1s."""
-    return np.eye(spec.d_model)[head * spec.d_v : (head + 1) * spec.d_v]
+    return np.eye(spec.d_v, spec.d_model, k=head * spec.d_v)
 
 
 def _normalised(spec: BlockSpec, weights: BlockWeights, letter: str, head: int) -> tuple[Array, Array | None]:

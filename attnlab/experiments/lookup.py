@@ -7,14 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from attnlab.errors import MemoryRefused, UsageError
-from attnlab.experiments.lookup_horizon import HorizonRow, horizon_rows
+from attnlab.experiments.effort import refuse_endless
+from attnlab.experiments.lookup_horizon import HorizonRow, horizon_bytes, horizon_rows, horizon_seconds
 from attnlab.experiments.lookup_table import LookupRow, Table, hardening, measured, table
+from attnlab.files.kernels import in_words
 from attnlab.maths.attention import attention, attention_scores
 from attnlab.maths.weights import stream
 from attnlab.theory.memory import matrix_bytes
 
-#: Of queries × keys numbers, as many at once as a look-up takes.
-MATRICES = 8
+#: Of queries × keys numbers, as many at once as a look-up takes; of the table's queries, keys and values.
+MATRICES, VECTORS = 8, 6
+#: About how long all look-ups of one query take for each key.
+TABLE_SECONDS = 1e-5
 #: The example by hand: three keys, the second an equal direction and twice as long as the first.
 EXAMPLE_KEYS = ((1.0, 0.0), (2.0, 0.0), (0.0, 2.0))
 EXAMPLE_QUERIES = ((1.0, 0.0), (1.0, 1.0))
@@ -97,8 +101,8 @@ def check(config: LookupConfig, max_bytes: int | None) -> None:
     """Refuse settings that cannot be.
 
     Raises:
-        UsageError: naming the first of them.
-        MemoryRefused: the table's matrices would not fit.
+        UsageError: naming the first of them; also where it would go on for hours.
+        MemoryRefused: the table, or the keys of the horizon, would not fit.
     """
     if config.keys < 2:
         raise UsageError(f"--keys {config.keys}; expected 2 or more, so that there is something to choose")
@@ -110,12 +114,20 @@ def check(config: LookupConfig, max_bytes: int | None) -> None:
     for name, count in (("--queries", config.queries), ("--repeats", config.repeats)):
         if count < 2:
             raise UsageError(f"{name} {count}; expected 2 or more, so that there is an error bar")
-    needed = MATRICES * matrix_bytes(config.queries, config.keys, heads=1, itemsize=8)
-    if max_bytes is not None and needed > max_bytes:
-        raise MemoryRefused(
-            f"{config.queries:,} queries and {config.keys:,} keys would need {needed / 2**30:.1f} GiB for their "
-            f"matrices, and {max_bytes / 2**30:.1f} GiB may be used; take fewer, or give --max-memory more"
-        )
+    widest = max(config.widths, default=1)
+    table = MATRICES * matrix_bytes(config.queries, config.keys, heads=1, itemsize=8)
+    table += VECTORS * 8 * (config.queries + config.keys) * config.width
+    far = horizon_bytes(widest, max_n=config.max_n, queries=config.matches, repeats=config.repeats)
+    for what, needed in (
+        (f"{config.queries:,} queries and {config.keys:,} keys would need {in_words(table)} for their matrices", table),
+        (f"--dk {widest} and --repeats {config.repeats} would need {in_words(far)} for the keys drawn at a time", far),
+    ):
+        if max_bytes is not None and needed > max_bytes:
+            raise MemoryRefused(f"{what}, and {in_words(max_bytes)} may be used; take fewer, or give --max-memory more")
+    key = sum(horizon_seconds(d_k, queries=config.matches) for d_k in config.widths)
+    refuse_endless("--max-n", config.max_n, 2 * key)
+    refuse_endless("--repeats", config.repeats, config.max_n * key)
+    refuse_endless("--queries", config.queries, TABLE_SECONDS * config.keys)
 
 
 def drawn_table(config: LookupConfig) -> Table:

@@ -33,6 +33,18 @@ class HorizonRow:
     predicted: float
 
 
+def horizon_bytes(d_k: int, *, max_n: int, queries: int, repeats: int) -> int:
+    """What so many threads' keys, queries and scores take, and each repeat's means."""
+    keys = min(CHUNK, max_n)
+    one = 4 * (keys + queries) * d_k + 4 * 4 * queries * keys
+    return min(usable_cores(), repeats) * one + 8 * 4 * repeats * max_n.bit_length()
+
+
+def horizon_seconds(d_k: int, *, queries: int) -> float:
+    """About how long a key takes: d_k numbers drawn, and its scores and their exponentials."""
+    return 1e-8 * d_k + queries * (5e-10 * d_k + 2e-8)
+
+
 def horizon_sizes(d_k: int, max_n: int) -> list[int]:
     """2, 4, 8, … up to max_n, and the rule of thumb's e^(√d_k − ½) if it lies between them."""
     sizes = {2**i for i in range(1, max_n.bit_length()) if 2**i <= max_n}

@@ -115,8 +115,13 @@ def block_checks(bench: Bench, trace: StackTrace, statistics: Mapping[int, HeadS
 
 def scored(layer: LayerTrace) -> list[tuple[Array, Array, Array]]:
     """Each head's q (n, d_k), k (n, d_k) and scores (n, n)."""
-    k = np.repeat(layer.k, len(layer.q) // len(layer.k), axis=0)
-    return list(zip(layer.q, k, layer.raw_scores, strict=True))
+    return heads_with_keys(layer.q, layer.k, layer.raw_scores)
+
+
+def heads_with_keys(q: Array, k: Array, scores: Array) -> list[tuple[Array, Array, Array]]:
+    """Each query head's q (h, n, d), the k (g, m, d) that it reads, and its scores (h, n, m)."""
+    share = len(q) // len(k) if len(k) else 1
+    return [(own, k[head // share], of_own) for head, (own, of_own) in enumerate(zip(q, scores, strict=True))]
 
 
 def step_results(layer: int, trace: LayerTrace) -> list[StepResult]:

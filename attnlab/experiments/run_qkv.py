@@ -7,7 +7,7 @@ import numpy as np
 from attnlab.errors import UsageError
 from attnlab.experiments.checks import attention_checks, identity_check
 from attnlab.experiments.expectation import Expectation
-from attnlab.experiments.run import attention_arrays, head_result
+from attnlab.experiments.run import attention_arrays, head_result, heads_with_keys
 from attnlab.experiments.run_record import HeadResult, RunRecord, Selection, chosen, result_of, shown_place
 from attnlab.experiments.run_sample import row_error, rows_of, sample_of, streamed_checks
 from attnlab.files.embeddings import QKV
@@ -87,8 +87,7 @@ def kept(inputs: AttentionInputs, heads: Sequence[int]) -> tuple[list[HeadResult
     checks = attention_checks([steps], [statistics])
     if steps.visible is None:
         q = inputs.q.reshape(*inputs.shape[:-1], -1)
-        k = np.repeat(inputs.k, len(q) // len(inputs.k), axis=0)
-        checks.append(identity_check(list(zip(q, k, steps.scores, strict=True)), inputs.scale))
+        checks.append(identity_check(heads_with_keys(q, inputs.k, steps.scores), inputs.scale))
     return results, checks, attention_arrays(0, steps)
 
 
@@ -116,19 +115,16 @@ def streamed(
 
 
 def qkv_need(name: str, inputs: AttentionInputs) -> Need:
-    """What either way takes beyond the arrays themselves."""
+    """What either way takes, the arrays among it: as they came, and where those are half precision as computed with."""
     h, n, m = inputs.shape
-    size = inputs.q.dtype.itemsize
-
-    def dense(queries: int) -> int:
-        return dense_bytes(queries, m, heads=h, hidden=inputs.hides, itemsize=size)
-
+    size, widths = inputs.q.dtype.itemsize, {"d": inputs.k.shape[-1], "e": inputs.v.shape[-1]}
+    numbers = inputs.q.size + inputs.k.size + inputs.v.size
+    given = numbers * (size if inputs.dtype == inputs.q.dtype else size + inputs.dtype.itemsize)
+    given += sum(array.nbytes for array in (inputs.mask, inputs.bias) if isinstance(array, np.ndarray))
     return Need(
         what=f"{name}: {n:,} queries and {m:,} keys",
-        dense=dense(n),
-        streaming=streaming_bytes(
-            n, m, heads=h, d=inputs.k.shape[-1], e=inputs.v.shape[-1], working=LEAST_WORKING, itemsize=size
-        ),
+        dense=given + dense_bytes(n, m, heads=h, **widths, hidden=inputs.hides, itemsize=size),
+        streaming=given + streaming_bytes(n, m, heads=h, **widths, working=LEAST_WORKING, itemsize=size),
         way_out=lambda *_: "take fewer",
     )
 

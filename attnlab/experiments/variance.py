@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from attnlab.errors import UsageError
+from attnlab.experiments.effort import refuse_endless
 from attnlab.experiments.variance_sampling import matrix_moments, matrix_shape, pair_chunks, pair_moments
 from attnlab.experiments.variance_softmax import SoftmaxResult, require_memory, softmax_results, softmax_steps
 from attnlab.maths.entries import Distribution
@@ -22,6 +23,8 @@ from attnlab.theory.products import (
 #: 1 … 1024 by doubling.
 WIDTHS = tuple(2**power for power in range(11))
 DISTRIBUTIONS: tuple[Distribution, ...] = ("normal", "uniform", "sign")
+#: About how long a number takes to draw and to multiply.
+SECONDS = 1e-8
 #: Why the columns of the matrix and its softmax are empty when q and k are correlated.
 NO_MATRIX = "in a matrix only q_i and k_i could be correlated: every other score is of independent vectors"
 
@@ -128,6 +131,7 @@ def check(config: VarianceConfig) -> None:
         )
     if config.max_bytes is not None:
         require_memory(max(config.d_k, default=1), config.keys, config.threads, max_bytes=config.max_bytes)
+    refuse_endless("--samples", config.samples, SECONDS * 2 * sum(dict.fromkeys(config.d_k)))
 
 
 def variance_row(config: VarianceConfig, d_k: int, advance: Callable[[], None]) -> VarianceRow:

@@ -7,7 +7,11 @@ from attnlab.errors import UsageError
 from attnlab.experiments.claims.claim import Claim, Evidence, Setting, Verdict
 from attnlab.experiments.claims.laws import Laws
 from attnlab.experiments.claims.registry import claims_named
+from attnlab.experiments.effort import refuse_endless
 from attnlab.maths.threads import single_threaded_products
+
+#: About how long a claim's usual samples take.
+SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +65,11 @@ def checked_samples(config: VerifyConfig) -> int:
     """The factor on the number of samples.
 
     Raises:
-        UsageError: it is less than 1.
+        UsageError: it is less than 1, or so large that the claims would go on for hours.
     """
     if config.samples < 1:
         raise UsageError(f"--samples {config.samples}; expected 1 or more: how many times the usual number of samples")
+    refuse_endless("--samples", config.samples, SECONDS * len(claims_named(config.claims)))
     return config.samples
 
 

@@ -1,6 +1,7 @@
 """Configurations: a preset, a YAML file or plain Python data, checked and resolved into frozen records."""
 
 import os.path
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,6 +75,12 @@ class Config:
     input: Input
     #: float16, bfloat16, float32 or float64
     dtype: str
+
+    @property
+    def counted(self) -> Mapping[BlockSpec, int]:
+        """How many layers there are of each kind, in the order in which each comes first."""
+        alike = all(entries is None for entries in vars(self.per_layer).values())
+        return {self.block: self.layers} if alike else Counter(self.blocks)
 
     @property
     def blocks(self) -> tuple[BlockSpec, ...]:

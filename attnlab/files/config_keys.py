@@ -4,7 +4,7 @@ from typing import get_args
 
 from attnlab.files.kinds import OrList, boolean, choice, integer, nothing, nullable, number, text
 from attnlab.files.schema import REQUIRED, Key, Section, Values, WordOr
-from attnlab.maths.architecture import Activation, BiasPart, NormKind, NormPosition, Scheme
+from attnlab.maths.architecture import MOST_LAYERS, Activation, BiasPart, NormKind, NormPosition, Scheme
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
@@ -173,14 +173,17 @@ _rotary = Section(
     }
 )
 
+#: A matrix product's sizes are of 32 bits in most builds of BLAS.
+_width = integer(1, 2**31 - 1)
+
 _block = Section(
     keys={
-        "d_model": Key(integer(1), "The width of the embeddings and of the residual stream", 512),
-        "n_heads": Key(integer(1), "The number of query heads", 8),
-        "n_kv_heads": Key(nullable(integer(1)), "The number of key and value heads; null is n_heads"),
-        "d_k": Key(nullable(integer(1)), "The width of each head's queries and keys; null is d_model / n_heads"),
-        "d_v": Key(nullable(integer(1)), "The width of each head's values; null is d_k"),
-        "d_ff": Key(nullable(integer(1)), "The feed-forward's hidden width; null leaves the feed-forward out", 2048),
+        "d_model": Key(_width, "The width of the embeddings and of the residual stream", 512),
+        "n_heads": Key(_width, "The number of query heads", 8),
+        "n_kv_heads": Key(nullable(_width), "The number of key and value heads; null is n_heads"),
+        "d_k": Key(nullable(_width), "The width of each head's queries and keys; null is d_model / n_heads"),
+        "d_v": Key(nullable(_width), "The width of each head's values; null is d_k"),
+        "d_ff": Key(nullable(_width), "The feed-forward's hidden width; null leaves the feed-forward out", 2048),
         "activation": Key(choice(get_args(Activation)), "The feed-forward's activation", "relu"),
         "norm": Key(choice(get_args(NormKind)), "The normalisation", "layernorm"),
         "norm_position": Key(
@@ -283,7 +286,7 @@ _input = Section(
 ROOT = Section(
     keys={
         "block": Key(_block, "The Transformer block"),
-        "layers": Key(integer(1), "How many such blocks follow one another", 1),
+        "layers": Key(integer(1, MOST_LAYERS), "How many such blocks follow one another", 1),
         "per_layer": Key(_per_layer, "What differs between the layers"),
         "weights": Key(_weights, "Where the weights come from"),
         "input": Key(_input, "What the block runs on"),

@@ -96,17 +96,22 @@ class Single(NamedTuple):
         return self.hint(value)
 
 
-def integer(minimum: int) -> Single:
-    """Whole numbers from a minimum on. 8.0 is none, and neither is true."""
+def integer(minimum: int, maximum: int = 2**63 - 1) -> Single:
+    """Whole numbers from a minimum on, up to what makes sense, or the machine's own numbers hold.
+
+    8.0 is none, and neither is true.
+    """
+    power = maximum.bit_length()
+    bound = f", and below 2^{power}" if maximum + 1 == 2**power else f", and at most {maximum:,}"
 
     def read(value: Value) -> object:
-        whole = isinstance(value, int) and not isinstance(value, bool) and minimum <= value < 2**63
+        whole = isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum
         return value if whole else WRONG
 
     def hint(value: Value) -> str:
-        return ", and below 2^63" if isinstance(value, int) and value >= 2**63 else ""
+        return bound if isinstance(value, int) and value > maximum else ""
 
-    schema = {"type": "integer", "minimum": minimum, "maximum": 2**63 - 1}
+    schema = {"type": "integer", "minimum": minimum, "maximum": maximum}
     return Single(expected=f"a whole number of {minimum} or more", read=read, json=schema, hint=hint)
 
 

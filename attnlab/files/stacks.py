@@ -191,7 +191,7 @@ def run_need(config: Config, n: int) -> Need:
 
 def run_bytes(config: Config, n: int) -> int:
     """What a run of n tokens takes at its largest when everything is kept."""
-    return block_run_bytes([block_size(spec, config.dtype) for spec in config.blocks], n)
+    return block_run_bytes([(block_size(spec, config.dtype), count) for spec, count in config.counted.items()], n)
 
 
 def streamed_bytes(config: Config, n: int, max_bytes: int = LEAST_WORKING, *, steep: bool = True) -> int:
@@ -200,7 +200,7 @@ def streamed_bytes(config: Config, n: int, max_bytes: int = LEAST_WORKING, *, st
     Args:
         steep: logits may be far apart, which takes more; only the numbers themselves tell.
     """
-    working = max(working_bytes(spec, n, config.dtype, max_bytes, steep=steep) for spec in set(config.blocks))
+    working = max(working_bytes(spec, n, config.dtype, max_bytes, steep=steep) for spec in config.counted)
     return streamed_run_bytes(block_size(config.block, config.dtype), n, layers=config.layers, working=working)
 
 

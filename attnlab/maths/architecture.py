@@ -4,6 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+#: No stack has more layers; a larger number is a mistake, and would take all memory.
+MOST_LAYERS = 10_000
+
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "swiglu", "geglu", "geglu_tanh"]
 NormKind = Literal["layernorm", "rmsnorm"]
 NormPosition = Literal["post", "pre", "sandwich", "output"]

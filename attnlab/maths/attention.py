@@ -10,6 +10,7 @@ import numpy as np
 from attnlab.maths.inputs import AttentionInputs, attention_inputs
 from attnlab.maths.panels import PanelFunction, whole
 from attnlab.maths.precision import Array, rounded
+from attnlab.maths.scores import scaled_scores
 from attnlab.maths.softmax import softmax
 from attnlab.maths.visibility import visible_keys
 
@@ -121,14 +122,6 @@ def bias_and_visible(inputs: AttentionInputs) -> tuple[Array | None, Array | Non
     return bias, visible_keys(inputs.shape, mask=mask, bias=bias, causal=inputs.causal, window=inputs.window)
 
 
-def scaled_scores(inputs: AttentionInputs) -> Array:
-    """scale·q·k for every pair, (…, h, n, m)."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        scores: Array = inputs.q @ inputs.k.swapaxes(-1, -2)
-        scores *= scores.dtype.type(inputs.scale)
-    return scores.reshape(inputs.shape)
-
-
 def capped_biased_masked(inputs: AttentionInputs, scores: Array, bias: Array | None, visible: Array | None) -> Array:
     """The logits: cap·tanh(scores/cap) + bias, -inf where hidden. The scores themselves when there is none of these."""
     logits = scores
@@ -147,12 +140,24 @@ def weighted_values(inputs: AttentionInputs, weights: Array, visible: Array | No
     finite = np.asarray(np.isfinite(v).all(axis=-1, keepdims=True))
     grouped_weights = weights.reshape(*inputs.q.shape[:-1], v.shape[-2])
     if finite.all():
-        output: Array = grouped_weights @ v
+        output: Array = _means(grouped_weights, v)
     else:
         output = grouped_weights @ np.where(finite, v, v.dtype.type(0))
         seen = np.broadcast_to(np.True_ if visible is None else visible, inputs.shape).reshape(grouped_weights.shape)
         add_seen(output, seen, grouped_weights, v, ~finite[..., 0])
     return output.reshape(*inputs.shape[:-1], v.shape[-1])
+
+
+def _means(weights: Array, v: Array) -> Array:
+    """weights @ v of finite values. No mean is larger than they are, so near the dtype's end no sum may overflow.
+
+    Half of each is taken there, and what rounding has added to the largest is taken off again.
+    """
+    most = float(np.finfo(v.dtype).max) / 2
+    if v.size == 0 or max(float(v.max()), -float(v.min())) <= most:
+        found: Array = weights @ v
+        return found
+    return 2 * np.clip(weights @ (v / 2), -most, most)
 
 
 def add_seen(output: Array, seen: Array, weights: Array, v: Array, chosen: Array) -> None:

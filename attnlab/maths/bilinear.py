@@ -76,7 +76,8 @@ class ValueMap(NamedTuple):
 
     #: (min(d, d_v),), falling; the first is the map's norm: no token grows by more
     singular_values: Array
-    #: (d_v,) complex, those of W_O W_V: of W_V W_O, the 0s left out that it has for its width
+    #: (min(d, d_v),) complex: of W_V W_O, or of W_O W_V, whichever is smaller; the 0s are left out that the larger has
+    #: for its width
     eigenvalues: Array
 
     @property
@@ -93,7 +94,8 @@ def value_map(w_v: Array, w_o: Array) -> ValueMap:
     """
     w_v, w_o = w_v.astype(np.float64), w_o.astype(np.float64)
     core = _triangle(w_v) @ _triangle(w_o.T).T
-    return ValueMap(np.linalg.svdvals(core), np.linalg.eigvals(w_o @ w_v).astype(np.complex128))
+    square = w_o @ w_v if w_v.shape[1] <= len(w_v) else w_v @ w_o
+    return ValueMap(np.linalg.svdvals(core), np.linalg.eigvals(square).astype(np.complex128))
 
 
 def _triangle(w: Array) -> Array:

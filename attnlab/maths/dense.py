@@ -4,7 +4,7 @@ import numpy as np
 
 from attnlab.maths.attention import AttentionSteps
 from attnlab.maths.precision import Array
-from attnlab.maths.rows import row_sums
+from attnlab.maths.rows import lengths, row_sums
 from attnlab.maths.statistics import NO_ASYMMETRY, HeadStatistics, asymmetry, head_statistics, place_reasons
 
 
@@ -23,5 +23,5 @@ def dense_statistics(steps: AttentionSteps, v: Array, *, causal: bool = False) -
         skewness = asymmetry(steps.weights)
         if np.isnan(skewness).any():
             reasons["asymmetry"] = NO_ASYMMETRY
-    per_query_head = np.repeat(v, h // v.shape[-3], axis=-3)
-    return head_statistics(row_sums(steps, per_query_head), skewness, reasons)
+    value_norms = np.repeat(lengths(v), h // v.shape[-3], axis=-2)
+    return head_statistics(row_sums(steps, value_norms), skewness, reasons)

@@ -16,6 +16,8 @@ from attnlab.maths.tiles import Moments
 CHUNK = 1024
 #: Keys, for each of a key's d numbers, between two prefixes whose d² moments are kept.
 SPACED = 4
+#: Of wider vectors no moments are made: d² numbers outgrow the keys, and sums over the scores cost little beside them.
+WIDEST = 256
 #: Distances on either side of those that there are, for vectors that reach beyond the last key or query.
 PADDING = 64
 
@@ -115,7 +117,7 @@ def _padded(v: Array, tile: int) -> Array:
 def spaced(prefixes: Sequence[int], d: int) -> list[int]:
     """Those of the prefixes whose moments are kept, in order: so far apart that they take less than the keys do."""
     kept: list[int] = []
-    for prefix in sorted(prefixes):
+    for prefix in sorted(prefixes) if d <= WIDEST else ():
         if prefix >= (kept[-1] + SPACED * d if kept else 1):
             kept.append(prefix)
     return kept
@@ -126,6 +128,8 @@ def moments_of_prefixes(k: Array, prefixes: Sequence[int]) -> dict[int, KeyMomen
 
     Source: Chan, Golub and LeVeque 1983, for vectors.
     """
+    if not prefixes:
+        return {}
     mean, scatter = np.zeros(k.shape[1]), np.zeros((k.shape[1], k.shape[1]))
     found, before, room = {}, 0, np.empty((min(CHUNK, len(k)), k.shape[1]))
     for p in prefixes:

@@ -7,7 +7,7 @@ from attnlab.maths.finished import PanelResult
 from attnlab.maths.heads import Head
 from attnlab.maths.panels import length
 from attnlab.maths.precision import Array
-from attnlab.maths.rows import RowSums, joined_rows, row_sums
+from attnlab.maths.rows import RowSums, joined_rows, lengths, row_sums
 
 
 def plain_panel(head: Head, queries: slice, scores: int, output: Array) -> PanelResult:
@@ -38,6 +38,6 @@ def _rows(head: Head, queries: slice, output: Array) -> tuple[RowSums, Array]:
         shape=(1, length(queries), m),
     )
     steps = attention_steps(alone)
-    sums = row_sums(steps, alone.v, first=queries.start, square=m == head.inputs.shape[-2])
+    sums = row_sums(steps, lengths(alone.v), first=queries.start, square=m == head.inputs.shape[-2])
     output[:] = steps.output[0]
     return RowSums(*(field[0] for field in sums)), steps.lse[0]

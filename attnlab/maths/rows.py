@@ -52,18 +52,17 @@ class RowSums(NamedTuple):
     received: Array
 
 
-def row_sums(steps: AttentionSteps, v: Array, *, first: int = 0, square: bool | None = None) -> RowSums:
+def row_sums(steps: AttentionSteps, value_norms: Array, *, first: int = 0, square: bool | None = None) -> RowSums:
     """The row sums of an attention whose matrix is at hand, some rows at a time.
 
     Args:
         steps: scores (…, h, n, m) and what follows from them.
-        v: (…, h, m, e), one set of values per query head.
+        value_norms: (…, h, m), the `lengths` of the values that each query head reads.
         first: which query the first row is, when the rows are some of a longer attention.
         square: whether query i and key i are the same token; None = when there are as many of both.
     """
     n, m = steps.scores.shape[-2:]
     heads = max(1, steps.scores[..., 0, 0].size) if n and m else 1
-    value_norms = lengths(v)
     height = max(1, PANEL // max(1, heads * m))
     places = first if (n == m if square is None else square) else None
     panels, received = [], np.zeros((*steps.scores.shape[:-2], m))

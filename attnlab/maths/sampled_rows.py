@@ -5,13 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from attnlab.maths.attention import AttentionSteps, attention_steps
-from attnlab.maths.heads import Head, heads_of
+from attnlab.maths.heads import Head
 from attnlab.maths.inputs import AttentionInputs, attention_inputs
 
 
 def head_of(inputs: AttentionInputs, index: int) -> Head:
     """One head of inputs without leading axes."""
-    return next(head for head in heads_of(inputs) if head.place == (index,))
+    h, n, _ = inputs.shape
+    group = index // (h // len(inputs.k))
+    rows = slice(index % (h // len(inputs.k)) * n, None)
+    return Head((index,), (group,), inputs.q[group, rows][:n], inputs.k[group], inputs.v[group], inputs)
 
 
 def sampled_rows(head: Head, queries: Sequence[int]) -> AttentionSteps:

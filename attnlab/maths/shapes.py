@@ -11,15 +11,14 @@ from attnlab.maths.precision import Array, working_dtype
 
 
 def shape_only(spec: BlockSpec, n: int, dtype: np.dtype[Any], *, key_heads: int = 1) -> AttentionInputs:
-    """A group's inputs as far as their shapes and settings go: every number is one 0, held once.
+    """A group's inputs as far as their shapes and settings go: one row of zeros stands for all.
 
     Args:
         key_heads: of the group.
     """
     r = spec.n_heads // spec.n_kv_heads
     zero = np.zeros((), working_dtype(dtype))
-    shapes = ((key_heads, rows, width) for rows, width in ((r * n, spec.d_k), (n, spec.d_k), (n, spec.d_v)))
-    q, k, v = (np.broadcast_to(zero, shape) for shape in shapes)
+    q, k, v = (np.broadcast_to(zero, (key_heads, 1, width)) for width in (spec.d_k, spec.d_k, spec.d_v))
     bias = partial(alibi_panel, np.zeros(key_heads * r), q.dtype) if spec.position == "alibi" else None
     scale = spec.score_scale
     return AttentionInputs(

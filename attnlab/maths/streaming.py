@@ -64,7 +64,8 @@ def attention_statistics(
     Args:
         q, k, v, mask, bias, causal, window, scale, softcap: as `attention` has them.
         asymmetry: also measure ‖A − Aᵀ‖_F / (2‖A‖_F), by a second pass over the scores.
-        max_bytes: of working memory beyond the inputs and the results; None = 160 MiB.
+        max_bytes: of working memory beyond the inputs, the results and one head's keys and values made ready, a copy
+            of them; at least what one query takes. None = 160 MiB.
 
     Raises:
         ShapeError: shapes, dtypes or settings that do not go together; names both.

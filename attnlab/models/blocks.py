@@ -4,13 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from attnlab.maths.architecture import BlockSpec
+from attnlab.maths.architecture import MOST_LAYERS, BlockSpec
 from attnlab.models.families import COMMON, FAMILIES
 from attnlab.models.family import Family
 from attnlab.models.settings import Settings, resolved
-
-#: No checkpoint has more layers; a larger number is a mistake, and would take all memory.
-MOST_LAYERS = 10_000
 
 
 def family_of(settings: Settings) -> Family:

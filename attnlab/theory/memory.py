@@ -8,6 +8,14 @@ from typing import Literal, NamedTuple
 
 #: Elements of what is held in float64 at a time while rows are summed, and rows and tokens while equations are checked.
 PANEL, ROWS, TOKENS = 1 << 18, 256, 1 << 18
+#: Scores held in float64 at a time while their variance is made of their vectors.
+SCORES = 1 << 16
+#: Queries and tokens that a streamed run works out in full.
+SAMPLE = 8
+#: Keys of a tile are whole numbers of these.
+VECTOR = 16
+#: Bytes of the records of a head, and of a layer: Python's own.
+HEAD, LAYER = 6 << 10, 16 << 10
 #: Float64 arrays of a panel while its rows are summed.
 PANEL_ARRAYS = 7
 #: Float64 numbers that are kept of each row of an attention, while its statistics are made of them.
@@ -70,20 +78,31 @@ def matrix_bytes(n: int, m: int, *, heads: int, itemsize: int = 4) -> int:
 
 
 def dense_bytes(
-    n: int, m: int, *, heads: int, hidden: bool = False, changed: bool = False, layers: int = 1, itemsize: int = 4
+    n: int,
+    m: int,
+    *,
+    heads: int,
+    d: int,
+    e: int,
+    hidden: bool = False,
+    changed: bool = False,
+    layers: int = 1,
+    itemsize: int = 4,
 ) -> int:
     """The matrices of attentions that are kept in full view: scores and weights, logits where they differ from the
-    scores, and which keys are visible; and what one attention, or its statistics, takes on the way.
+    scores, and which keys are visible; and what one attention, its statistics or checks of them take on the way.
 
     Args:
+        d, e: widths of queries and keys, and of values.
         hidden: some keys are hidden by place or by a mask that all heads share.
         changed: logits differ from scores: keys are hidden, or scores capped or biased.
         itemsize: of the numbers computed with.
     """
     one = matrix_bytes(n, m, heads=heads, itemsize=itemsize)
     seen = n * m if hidden else 0
-    kept = layers * ((3 if changed or hidden else 2) * one + seen)
-    return kept + max(one + seen if hidden else 0, panel_bytes(n, m, heads=heads))
+    kept = layers * ((3 if changed or hidden else 2) * one + seen + heads * (n * e * itemsize + HEAD))
+    passing = max(panel_bytes(n, m, heads=heads), lengths_bytes(max(n, m), heads=heads, e=e), identity_bytes(n, m, d))
+    return kept + max(one + seen if hidden else 0, passing)
 
 
 def panel_bytes(n: int, m: int, *, heads: int) -> int:
@@ -92,11 +111,33 @@ def panel_bytes(n: int, m: int, *, heads: int) -> int:
     return 8 * (PANEL_ARRAYS * heads * height * m + ROW_NUMBERS * heads * n)
 
 
-def block_run_bytes(blocks: Sequence[BlockSize], n: int) -> int:
-    """A run of n tokens through a stack of blocks, everything kept, and every step of it checked."""
-    kept = sum(block.parameters * block.itemsize + kept_bytes(block, n) for block in blocks)
-    embeddings = blocks[0].d_model * blocks[0].itemsize * n
-    return embeddings + kept + max(passing_bytes(block, n) for block in blocks)
+def lengths_bytes(n: int, *, heads: int, e: int) -> int:
+    """The lengths of n vectors of each head, some at a time in float64, and their absolute values."""
+    height = min(n, max(1, PANEL // 8 // max(1, heads * e)))
+    return 8 * heads * (2 * height * e + n)
+
+
+def identity_bytes(n: int, m: int, d: int) -> int:
+    """A head's queries and keys in float64, and what the variance of their scores is made of: the covariances of their
+    numbers, or, where vectors are wider than there are of them, some scores at a time."""
+    between = 3 * d * d if d <= min(n, m) else 2 * min(n * m, max(SCORES, m))
+    return 8 * max((n + m) * d + between, 2 * max(n, m) * d)
+
+
+def block_run_bytes(blocks: Sequence[tuple[BlockSize, int]], n: int) -> int:
+    """A run of n tokens through a stack of blocks, everything kept, and every step of it checked.
+
+    Args:
+        blocks: each kind, and how many there are of it.
+    """
+    kept = sum(count * block_bytes(block, n) for block, count in blocks)
+    embeddings = blocks[0][0].d_model * blocks[0][0].itemsize * n
+    return embeddings + kept + max(passing_bytes(block, n) for block, _ in blocks)
+
+
+def block_bytes(block: BlockSize, n: int) -> int:
+    """A block with its weights, all that a run keeps of it, and its records."""
+    return block.parameters * block.itemsize + kept_bytes(block, n) + LAYER + block.heads * HEAD
 
 
 def kept_bytes(block: BlockSize, n: int) -> int:
@@ -111,8 +152,21 @@ def passing_bytes(block: BlockSize, n: int) -> int:
     one = matrix_bytes(n, n, heads=block.heads, itemsize=block.working)
     masking = one + n * n if block.hidden else 0
     attention = masking + (one if block.biased else 0) - late_vectors(block) * n
-    summing = panel_bytes(n, n, heads=block.heads) + block.heads * block.d_v * block.working * n
-    return max(attention, summing, checking_bytes(block, n))
+    lengths = max(lengths_bytes(n, heads=block.shared, e=block.d_v), lengths_bytes(n, heads=block.heads, e=block.d_v))
+    summing = max(panel_bytes(n, n, heads=block.heads), lengths)
+    identity = 0 if block.hidden else identity_bytes(n, n, block.d_k)
+    return max(attention, summing, identity, predicting_bytes(block, n), checking_bytes(block, n))
+
+
+def predicting_bytes(block: BlockSize, n: int) -> int:
+    """A law of a head's scores: its W_Q and W_K in float64, their QR decomposition, and forms on their common span.
+
+    How many times their size each takes is measured.
+    """
+    if n < 2 or block.hidden or block.prepared or block.capped or block.biased:
+        return 0
+    weights, span = 2 * block.d_model * block.d_k, min(block.d_model, 2 * block.d_k)
+    return 8 * (weights + max(9 * weights // 2, 2 * span * block.d_k + 15 * span**2 // 2))
 
 
 def late_vectors(block: BlockSize) -> int:
@@ -135,8 +189,8 @@ def checking_bytes(block: BlockSize, n: int) -> int:
     parts = 2 if block.d_ff else 1
     gathering = d * n + min(n, ROWS) * (n + d)
     normalising = (1 + steps + parts + NORMING[block.norm_position][0 if block.d_ff else 1]) * d * n
-    feeding = 4 * d * n + 3 * min(n * block.d_ff, TOKENS)
-    measuring = steps * d * n + max(3 * d * n, max(block.d_ff, heads) * d)
+    feeding = 4 * d * n + 3 * min(n * block.d_ff, max(TOKENS, block.d_ff))
+    measuring = steps * d * n + max(3 * d * n, max(block.d_ff, heads) * (d + 2))
     return 8 * (block.parameters + heads * n + max(gathering, normalising, feeding, measuring))
 
 
@@ -154,10 +208,14 @@ def streamed_run_bytes(block: BlockSize, n: int, *, layers: int, working: int) -
     rows = 8 * (ROW_NUMBERS + 3 * shared + layers * block.heads)
     keys = (block.d_k + block.d_v + 5) * block.working + 8
     sampling = 8 * (block.d_k + block.d_v + 40)
-    weights = block.parameters * (block.itemsize * layers + 8)
+    weights = block.parameters * (block.itemsize * layers + 8) + layers * (LAYER + block.heads * HEAD)
+    few = min(n, SAMPLE)
+    kept = layers * few * ((block.late + 1) * block.d_model * block.itemsize + 8 * block.heads * block.d_v)
     streaming = n * (states + group + rows) + max(n * keys + working, n * sampling)
-    checking = n * block.d_model * block.itemsize + 8 * block.d_model * max(block.d_ff, block.heads * block.d_v)
-    return weights + max(streaming, checking)
+    feeding = n * states + 3 * block.working * min(n * block.d_ff, max(TOKENS, block.d_ff))
+    checking = n * block.d_model * block.itemsize + checking_bytes(block, few) - 8 * block.parameters
+    predicting = n * states + predicting_bytes(block, n)
+    return weights + kept + max(streaming, feeding, checking, predicting)
 
 
 def streaming_bytes(n: int, m: int, *, heads: int, d: int, e: int, working: int, itemsize: int = 4) -> int:
@@ -167,6 +225,8 @@ def streaming_bytes(n: int, m: int, *, heads: int, d: int, e: int, working: int,
     Args:
         working: what it takes beyond its inputs and results.
     """
-    results = heads * n * (e + 1) * itemsize + 8 * heads * m * 3
-    keys = m * ((d + e + 5) * itemsize + 8)
-    return results + 8 * ROW_NUMBERS * n + max(keys + working, 8 * m * (d + e + 40))
+    results = heads * (n * (e + 1) * itemsize + 8 * m * 3 + HEAD)
+    keys = -(-m // VECTOR) * VECTOR * (d + e + 5) * itemsize + 8 * m
+    lengths = lengths_bytes(max(n, m), heads=1, e=max(d, e))
+    sampled = 8 * (m * (d + e + 40) + SAMPLE * (d + e)) + 3 * 8 * max(n, m) * max(d, e)
+    return results + 8 * ROW_NUMBERS * n + max(keys + max(working, lengths), sampled)

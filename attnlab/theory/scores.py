@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+#: Scores that are held at a time where a variance is made of them.
+AT_ONCE = 1 << 16
+
 
 class ScorePrediction(NamedTuple):
     """What the scores of one head over n tokens should be."""
@@ -170,14 +173,36 @@ def _of_tokens(form: _Form, mu: float, n: int, sphere: int | None) -> float:
 def score_variance_identity(q: Array, k: Array, *, scale: float) -> float:
     """c²[tr(Σ_q Σ_k) + μ_qᵀΣ_k μ_q + μ_kᵀΣ_q μ_k]: the variance of all n·m scores, from the moments of these very q, k.
 
-    Not a prediction: an identity, equal to the measured variance up to rounding, with any biases and inputs.
+    Not a prediction: an identity, equal to the measured variance up to rounding, with any biases and inputs. Vectors
+    wider than there are of them have no (d, d) covariance made: with Q, K centred tr(Σ_q Σ_k) is ‖Q Kᵀ‖²/(nm).
 
     Args:
         q: (n, d). k: (m, d).
     """
-    q, k = q.astype(np.float64), k.astype(np.float64)
-    mean_q, mean_k = q.mean(axis=0), k.mean(axis=0)
-    q, k = q - mean_q, k - mean_k
+    q, mean_q = _centred(q)
+    k, mean_k = _centred(k)
+    if q.shape[1] > min(len(q), len(k)):
+        along = _mean_square(k @ mean_q) + _mean_square(q @ mean_k)
+        return scale**2 * (_trace_of_covariances(q, k) + along)
     cov_q, cov_k = q.T @ q / len(q), k.T @ k / len(k)
     total = np.sum(cov_q * cov_k) + mean_q @ cov_k @ mean_q + mean_k @ cov_q @ mean_k
     return scale**2 * float(total)
+
+
+def _centred(x: Array) -> tuple[Array, Array]:
+    """Vectors (n, d) less their mean, and it; float64."""
+    wide = x.astype(np.float64)
+    mean = wide.mean(axis=0)
+    wide -= mean
+    return wide, mean
+
+
+def _mean_square(numbers: Array) -> float:
+    return float(np.square(numbers).mean())
+
+
+def _trace_of_covariances(q: Array, k: Array) -> float:
+    """tr(Σ_q Σ_k) of centred q (n, d) and k (m, d) as ‖q kᵀ‖²/(nm), some rows at a time."""
+    height = max(1, AT_ONCE // len(k))
+    rows = (q[start : start + height] @ k.T for start in range(0, len(q), height))
+    return sum(float(np.square(some).sum()) for some in rows) / (len(q) * len(k))
