@@ -34,7 +34,7 @@ def save(path: Path, **arrays: np.ndarray) -> Path:
             with path.open("wb") as file:  # given a name, numpy would add .npy to .NPY
                 np.save(file, first)
         case ".npz":
-            np.savez(path, allow_pickle=False, **arrays)
+            np.savez(path, **arrays)
         case ".csv":
             np.savetxt(path, first, delimiter=",")
         case ".safetensors":

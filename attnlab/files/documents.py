@@ -69,5 +69,5 @@ def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
 
     stored = {name: array.astype(np.float32) if array.dtype.kind == "V" else array for name, array in arrays.items()}
     data = io.BytesIO()
-    np.savez(data, allow_pickle=False, **stored)
+    np.savez(data, **stored)  # type: ignore[arg-type]  # numpy before 2.2 would store allow_pickle too
     return data.getvalue()

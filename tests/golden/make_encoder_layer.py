@@ -111,7 +111,7 @@ def main(out_dir: Path) -> None:
         arrays |= {f"{name}.x": x} | {f"{name}.{key}": weight for key, weight in weights.items()}
     for name, variant in CASES:
         arrays[f"{name}.{'.'.join(variant)}.output"] = torch_output(SIZES[name], variant, *drawn[name])
-    np.savez_compressed(out_dir / "encoder_layer.npz", allow_pickle=False, **arrays)
+    np.savez_compressed(out_dir / "encoder_layer.npz", **arrays)
     print(f"torch {torch.__version__}: {len(CASES)} cases")
 
 

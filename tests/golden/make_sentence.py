@@ -91,7 +91,7 @@ def main(model_dir: Path, out_dir: Path) -> None:
     half_x = x.astype(np.float16)
     half_weights = {name: weight.astype(np.float16) for name, weight in weights.items()}
     np.save(out_dir / "sentence.x.npy", half_x)
-    np.savez_compressed(out_dir / "sentence.npz", allow_pickle=False, **half_weights)
+    np.savez_compressed(out_dir / "sentence.npz", **half_weights)
     lines = "".join(json.dumps(token, ensure_ascii=False) + "\n" for token in tokens)
     (out_dir / "sentence.tokens.txt").write_text(lines, encoding="utf-8", newline="\n")
     print(len(tokens), *tokens)
