@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axis import Axis
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
@@ -58,7 +59,8 @@ def sheet(figure: Figure) -> Sheet:
     assert not axes.axison  # so that the axes' own texts, their ticks, are not drawn, and need not be made
     texts = [text for child in axes.get_children() if not isinstance(child, Axis) for text in child.findobj(Text)]
     texts = [text for text in texts if isinstance(text, Text) and text.get_text()]
-    patches = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch) and patch.get_edgecolor()[3] > 0]
+    patches = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
+    patches = [patch for patch in patches if to_rgba(patch.get_edgecolor())[3] > 0]
     width, height = (float(side) * 72 for side in figure.get_size_inches())
     return Sheet(
         width,

@@ -172,7 +172,7 @@ def _block(q: Array, k: Array, v: Array, settings: Settings) -> tuple[Stack, Arr
     ends = np.cumsum([h * d, g * d, g * e])
     for name, part in zip("QKV", np.split(columns, ends[:2], axis=1), strict=True):
         weights[f"attn.W_{name}"] = np.ascontiguousarray(
-            part.reshape(width, {"Q": h}.get(name, g), -1).transpose(1, 0, 2)
+            part.reshape(width, h if name == "Q" else g, -1).transpose(1, 0, 2)
         )
     weights["ln1.w"] += q.dtype.type(1)
     x = np.concatenate([array.transpose(1, 0, 2).reshape(n, -1) for array in (q, k, v)], axis=1)

@@ -93,7 +93,7 @@ def differences(folder: Path) -> Differences:
     )
 
 
-def worst(ours: Sequence[Array], theirs: Sequence[Array]) -> float:
+def worst(ours: Sequence[Array], theirs: Sequence[Array] | Array) -> float:
     """The largest absolute difference, NaN counted as infinite. Both have to be as long, and of the same shapes."""
     if [each.shape for each in ours] != [each.shape for each in theirs]:
         raise ValueError(f"shapes {[each.shape for each in ours]} and {[each.shape for each in theirs]}")

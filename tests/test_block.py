@@ -333,7 +333,7 @@ class TestByHand:
         """Normed: (3, 1)/√5 and (1, −1); their mean m; the feed-forward keeps what is positive of the same."""
         found, root = self.steps(norm_position="pre", parallel=True), math.sqrt(5)
         mean = np.array([3 / root + 1, 1 / root - 1]) / 2
-        np.testing.assert_allclose(found["T3"], [[3 / root, 1 / root], [1, -1]], rtol=1e-14)
+        np.testing.assert_allclose(found["T3"], [[3 / root, 1 / root], [1.0, -1.0]], rtol=1e-14)
         expected = self.X + mean + np.array([[3 / root, 1 / root], [1, 0]])
         np.testing.assert_allclose(found["H"], expected, rtol=1e-14)
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pytest
@@ -220,7 +220,10 @@ class TestByHand:
 
 class TestCalls:
     def test_a_loop_takes_more_than_one_call(self) -> None:
-        few, many = (steps.calls(lambda n=n: [math.sqrt(i) for i in range(n)]) for n in (3, 30))
+        def roots(n: int) -> list[float]:
+            return [math.sqrt(i) for i in range(n)]
+
+        few, many = (steps.calls(partial(roots, n)) for n in (3, 30))
         assert many - few == 27
 
     def test_a_failure_leaves_the_interpreter_as_it_was(self) -> None:

@@ -9,6 +9,7 @@ import typer.main
 
 from attnlab.cli import quick
 from attnlab.cli.app import COMMANDS, build_app
+from attnlab.cli.failures import TyperUsageError
 from attnlab.cli.quick import QuickCommand, QuickGroup
 
 GIVEN: dict[str, Any] = {}
@@ -107,14 +108,15 @@ def test_typer_asks_parameters_to_process_their_values(monkeypatch: pytest.Monke
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_cannot_be_read_is_a_complaint_about_its_parameter(arguments: list[str], complaint: str) -> None:
-    with pytest.raises(quick.TyperUsageError) as caught:
+    with pytest.raises(TyperUsageError) as caught:
         parsed(*arguments)
     assert caught.value.format_message().rstrip(".") == complaint.rstrip(".")
     assert caught.value.ctx.command_path.endswith("probe")
 
 
 def test_every_number_of_every_command_is_read_here() -> None:
-    commands: dict[str, Any] = typer.main.get_command(build_app()).commands
+    group: Any = typer.main.get_command(build_app())
+    commands: dict[str, Any] = group.commands
     complaints = {}
     for name in COMMANDS.keys() - {"config"}:
         hints = get_type_hints(unwrap(commands[name].callback))
@@ -122,7 +124,7 @@ def test_every_number_of_every_command_is_read_here() -> None:
             parameter for parameter in commands[name].params if quick.kinds(hints[parameter.name]) & {int, float}
         ]
         for parameter in numbers:
-            with pytest.raises(quick.TyperUsageError) as caught:
+            with pytest.raises(TyperUsageError) as caught:
                 build_app([name])(args=[name, parameter.opts[0], "x"], standalone_mode=False)
             complaints[name, parameter.opts[0]] = caught.value.message
     assert complaints["variance", "--correlation"] == "'x'; expected a number"

@@ -24,7 +24,7 @@ from attnlab.experiments.complexity_report import amount, report
 from attnlab.experiments.complexity_resumed import config_of
 from attnlab.experiments.complexity_saved import SavedPoints, experiment
 from attnlab.experiments.complexity_sizes import octaves, sizes
-from attnlab.experiments.complexity_variants import KERNELS, MECHANISMS, Part, Setting, full_variant, variant
+from attnlab.experiments.complexity_variants import KERNELS, MECHANISMS, Part, Setting, Variant, full_variant, variant
 from attnlab.maths.mechanisms.kernelised import linear_attention
 from attnlab.measure import timing
 from attnlab.measure.peak import PeakBytes
@@ -92,7 +92,7 @@ def lay_down_laws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(complexity, "matrix_product_speed", lambda: 200.0)
     monkeypatch.setattr(complexity, "peak_bytes", by_formula)
     monkeypatch.setattr(complexity, "agreement", lambda predicted, peak: f"{predicted} {peak.traced}")
-    monkeypatch.setattr(complexity.Variant, "prepare", lambda v, setting, part: lambda: np.zeros(setting.n))
+    monkeypatch.setattr(Variant, "prepare", lambda v, setting, part: lambda: np.zeros(setting.n))
 
 
 @pytest.fixture

@@ -255,7 +255,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost_measured, "fastest", lambda work, tries: 0.05)
 
 
-TIMED = {
+TIMED: dict[str, dict[str, Any]] = {
     "plain": {},
     "causal window": {"causal": True, "window": 3},
     "alibi": {"position": "alibi"},

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Drawn
-from matplotlib.patches import Polygon
+from matplotlib.patches import FancyBboxPatch, Polygon
 from matplotlib.transforms import Bbox
 
 from attnlab.experiments.diagram import KINDS, Kind
@@ -102,7 +102,8 @@ def test_a_weight_s_bar_is_as_long_as_its_share() -> None:
 
 
 def grey_bars(figure: Drawn) -> list[float]:
-    return [patch.get_width() for patch in figure.axes[0].patches if to_hex(patch.get_facecolor()) == "#c4c4c4"]
+    grey = [patch for patch in figure.axes[0].patches if to_hex(patch.get_facecolor()) == "#c4c4c4"]
+    return [patch.get_width() for patch in grey if isinstance(patch, FancyBboxPatch)]
 
 
 def test_a_hidden_key_says_so_and_a_cap_is_named() -> None:
@@ -278,13 +279,13 @@ def test_the_residual_path_runs_from_x_to_h_past_both_parts(case: str) -> None:
     (path,) = [line for line in figure.axes[0].lines if line.get_gid() == "residual"]
     thick = float(path.get_linewidth())
     assert all(float(line.get_linewidth()) < thick for line in figure.axes[0].lines if line is not path)
-    (x,) = {float(place) for place in path.get_xdata()}
+    (x,) = {float(place) for place in np.asarray(path.get_xdata())}
     for part in ("Self-attention", "Feed-forward"):
         box = found.box(part)
         assert not box.x0 <= x <= box.x1
     branches = [line for line in figure.axes[0].lines if line.get_gid() == "branch"]
     assert len(branches) == 4
-    assert [x in line.get_xdata() for line in branches] == [True, False, True, False]
+    assert [x in np.asarray(line.get_xdata()) for line in branches] == [True, False, True, False]
 
 
 def test_where_the_norms_stand() -> None:

@@ -29,7 +29,8 @@ def golden_input(size: str) -> tuple[Array, dict[str, Array]]:
 def our_output(
     path: Path, x: Array, weights: dict[str, Array], norm_position: str, activation: str, dtype: str
 ) -> Array:
-    np.savez(path, **{name: weight.astype(dtype) for name, weight in weights.items()})
+    arrays: dict[str, Any] = {name: weight.astype(dtype) for name, weight in weights.items()}
+    np.savez(path, **arrays)
     n_heads, d_model, _ = weights["blocks.0.attn.W_Q"].shape
     block = {
         "d_model": d_model,

@@ -230,7 +230,7 @@ class TestChecksOfWrongRuns:
     @pytest.mark.parametrize("step", ["t1", "t2", "t3", "t4", "t5", "output"])
     def test_a_step_that_is_not_its_equation(self, step: str, form: str) -> None:
         def corrupt(layer: LayerTrace) -> LayerTrace:
-            array = layer.t4 if form == "output" and step == "t3" else getattr(layer, step)
+            array: Array = getattr(layer, "t4" if form == "output" and step == "t3" else step)
             largest = tuple(int(i) for i in np.unravel_index(np.abs(array).argmax(), array.shape))
             return layer._replace(**{step: changed(array, largest, 1.001)})
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -193,7 +194,8 @@ class TestRun:
     @KERNELS
     def test_only_what_is_asked_for_is_read_and_reported(self, kernel: Kernel) -> None:
         bench = bench_of(PRIMES, layers=4)
-        weights = (*bench.stack.weights[:2], None, None)  # None: reading one would fail
+        unread: Any = None  # reading one would fail
+        weights = (*bench.stack.weights[:2], unread, unread)
         bench = replace(bench, stack=replace(bench.stack, weights=weights))
         record = run(config_of(bench, kernel, selection=Selection(layers=(1,), heads=(4, 0))))
         assert [(head.layer, head.head) for head in record.heads] == [(1, 4), (1, 0)]
@@ -236,7 +238,7 @@ class TestRun:
         bench = bench_of(PRIMES, n=17)
         record = run(config_of(replace(bench, x=np.repeat(bench.x[:1], 17, axis=0)), STREAMED))
         bound = 16 * np.finfo(np.float32).eps * (1 + max(abs(float(h.statistics.score_max)) for h in record.heads))
-        np.testing.assert_allclose(statistic_map(record, "normalized_entropy"), 1, atol=bound)
+        np.testing.assert_allclose(statistic_map(record, "normalized_entropy"), 1, atol=float(bound))
         assert {one.kind for one in record.findings} == {"near_uniform", "near_identical"}
 
     def test_checks_of_all_layers_are_those_nearest_to_their_bounds(self) -> None:

@@ -14,7 +14,7 @@ from attnlab.experiments.lookup_horizon import horizon_rows, horizon_sizes, matc
 from attnlab.experiments.lookup_report import SLACK, bound_checks, csv_table, document, horizon_csv_table, report
 from attnlab.experiments.lookup_table import Table, float32_weights, hardening, measured, others, table
 from attnlab.maths.attention import attention
-from attnlab.records import Finding, Panels
+from attnlab.records import Finding, Panels, Series
 from attnlab.theory.lookup import FLOAT32_GAP, distance_bound, horizon, match_weights, match_weights_at, rest_bound
 
 BETAS = (0.3, 1.0, 8.0, 64.0)
@@ -269,7 +269,7 @@ class TestReport:
         assert (mean <= mean_bound * (1 + 1e-9)).all()
         assert (furthest <= furthest_bound + 1e-14).all()
         drawn = horizon_figure.drawable
-        assert not isinstance(drawn, Panels)
+        assert isinstance(drawn, Series)
         assert [round(mark.x) for mark in drawn.marks] == [6, 33]
         curve = predicted_line(16, 64)
         assert curve.kind == "theory"

@@ -281,10 +281,11 @@ class TestWrongSettings:
 
 class TestGains:
     def test_gemmas_are_stored_less_one(self) -> None:
+        stored = np.array([-0.5, 0.25], np.float32)
         source = layer_sources(FAMILIES["gemma"], specs("gemma", head_dim=2)[0], 0)["ln1.w"]
-        np.testing.assert_array_equal(source.ours(np.float32([-0.5, 0.25])), np.float32([0.5, 1.25]))
+        np.testing.assert_array_equal(source.ours(stored), np.array([0.5, 1.25], np.float32))
         plain = layer_sources(FAMILIES["llama"], specs("llama")[0], 0)["ln1.w"]
-        np.testing.assert_array_equal(plain.ours(np.float32([-0.5, 0.25])), np.float32([-0.5, 0.25]))
+        np.testing.assert_array_equal(plain.ours(stored), stored)
 
 
 class TestWhatIsNotSaid:

@@ -5,6 +5,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ class TestRates:
 
     def test_what_is_said_not_to_be_seen_is_not(self) -> None:
         """A small N² term can pass for N: as far as the reason says, and no further."""
-        below, above = (Law("N^2", lambda n, share=share: grown(n, share / (1 - share))) for share in (0.03, 0.25))
+        below, above = (Law("N^2", partial(grown, times=share / (1 - share))) for share in (0.03, 0.25))
         assert rates(below, WIDE, 40).wrong > 0.5
         assert rates(above, WIDE, 40).wrong == 0
         assert 0.03 < HIDDEN_SQUARE < 0.25

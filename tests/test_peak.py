@@ -139,5 +139,5 @@ def test_dense_attention_by_formula_and_both_counts() -> None:
     ],
 )
 def test_the_sentence_says_which_is_off(traced: int | None, resident: int | None, said: str) -> None:
-    sizes = (size and size * MIB for size in (traced, resident))
-    assert said in agreement(100 * MIB, PeakBytes(*sizes, "why"))
+    traced, resident = (size and size * MIB for size in (traced, resident))
+    assert said in agreement(100 * MIB, PeakBytes(traced, resident, "why"))

@@ -63,7 +63,12 @@ class TestKeeping:
     def test_a_point_is_on_disk_before_it_counts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         synced = list[bytes]()
         sync = os.fsync
-        monkeypatch.setattr(os, "fsync", lambda fd: (sync(fd), synced.append((tmp_path / NAME).read_bytes())))
+
+        def noted(descriptor: int) -> None:
+            sync(descriptor)
+            synced.append((tmp_path / NAME).read_bytes())
+
+        monkeypatch.setattr(os, "fsync", noted)
         with taken_up(tmp_path) as (file, _):
             file.append(POINTS[0])
             assert synced[-1].endswith(json.dumps(POINTS[0]).encode() + b"\n")

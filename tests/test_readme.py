@@ -9,8 +9,9 @@ import pytest
 import typer.main
 
 from attnlab.cli.app import build_app
+from tests.commands import ROOT
 from tests.golden import make_pictures
-from tests.readme_blocks import README, ROOT, blocks, commands, lines_agree, mismatch, output, outputs, rewritten
+from tests.readme_blocks import README, blocks, commands, lines_agree, mismatch, output, outputs, rewritten
 
 TEXT = README.read_text(encoding="utf-8")
 FEWEST_BLOCKS = 3

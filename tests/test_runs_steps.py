@@ -15,7 +15,7 @@ def test_the_content_lasts_before_it_has_the_name_and_then_the_name_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A power cut after the renaming finds the whole content under the name, one after the return the name itself."""
-    path, steps = tmp_path / "result.json", []
+    path, steps = tmp_path / "result.json", list[tuple[str, int, object]]()
     sync, rename = os.fsync, os.replace
 
     def synced(descriptor: int) -> None:

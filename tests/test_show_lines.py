@@ -56,7 +56,7 @@ def test_a_mark_stands_where_it_should() -> None:
     axes = draw(PANELS).axes[0]
     assert [text.get_text().strip() for text in axes.texts] == ["2 ln N"]
     assert axes.texts[0].get_position()[0] == 9.7
-    assert [9.7, 9.7] in [list(line.get_xdata()) for line in axes.lines]
+    assert [9.7, 9.7] in [np.asarray(line.get_xdata()).tolist() for line in axes.lines]
 
 
 def test_the_same_panels_give_the_same_bytes() -> None:

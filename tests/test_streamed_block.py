@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import ml_dtypes
@@ -174,7 +175,7 @@ def test_memory_grows_with_the_tokens_and_not_with_their_square(
     spec = replace(WIDE, **changes)
     weights = initial_block(spec, Initialisation(), layer=0, dtype=np.float32)
     x = {n: random_input(n, spec.d_model, seed=0, dtype=np.float32) for n in (500, 1000, 2000)}
-    peaks = [peak(lambda given=given: stream_block(spec, weights, given, max_bytes=1 << 20)) for given in x.values()]
+    peaks = [peak(partial(stream_block, spec, weights, given, max_bytes=1 << 20)) for given in x.values()]
     assert peaks[2] < 2.3 * peaks[1] < 2.3 * 2.3 * peaks[0]
     assert peaks[2] < 4 * x[2000].nbytes + (4 << 20)  # one head's matrix alone is 16 MB
 
@@ -187,7 +188,7 @@ def test_heads_taken_together_take_no_more_than_was_set_aside(monkeypatch: pytes
         x, peaks = random_input(n, WIDE.d_model, seed=0, dtype=np.float32), []
         for numbers in (1, together):
             monkeypatch.setattr(streamed_block, "TOGETHER", numbers)
-            peaks.append(peak(lambda given=x: stream_block(WIDE, weights, given, max_bytes=1 << 20)))
+            peaks.append(peak(partial(stream_block, WIDE, weights, x, max_bytes=1 << 20)))
         assert peaks[0] < peaks[1] < peaks[0] + 2 * 4 * together
 
 

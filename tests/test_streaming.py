@@ -47,7 +47,7 @@ CASES: dict[str, tuple[Arrays, dict[str, Any]]] = {
     "grouped": (draw(6, 2, 23, 23), {"causal": True}),
     "leading axes": (draw(2, 1, 17, 17, lead=(2, 3)), {"causal": True}),
     "leading axes to broadcast": ((draw(2, 2, 17, 23, lead=(3,))[0], *draw(2, 2, 17, 23)[1:]), {}),
-    "no head axis": (tuple(a[0] for a in draw(1, 1, 23, 23)), {}),  # type: ignore[dict-item]
+    "no head axis": (tuple(a[0] for a in draw(1, 1, 23, 23)), {}),
     "more keys than queries": (draw(2, 1, 13, 61), {}),
     "more queries than keys": (draw(2, 1, 61, 13), {}),
     "causal": (draw(2, 2, 43, 43), {"causal": True}),

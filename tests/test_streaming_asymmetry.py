@@ -102,10 +102,10 @@ def test_large_scores_in_float32_do_not_outgrow_their_rows() -> None:
 def test_with_blocks_of_their_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three blocks of 256 tokens, the last of them not full."""
     monkeypatch.undo()
-    for settings in ({}, {"window": 300}):
+    for window in (None, 300):
         arrays = draw(1, 1, 600, 600)
-        expected = from_the_matrix(attention(*arrays, **settings).weights)
-        np.testing.assert_allclose(asked(arrays, **settings), expected, rtol=1e-10)
+        expected = from_the_matrix(attention(*arrays, window=window).weights)
+        np.testing.assert_allclose(asked(arrays, window=window), expected, rtol=1e-10)
 
 
 def test_its_ends() -> None:

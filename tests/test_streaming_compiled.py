@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import mpmath  # type: ignore[import-untyped]
+import mpmath
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ def ulps(found: Array, x: Array) -> float:
     return float((np.array(apart) / last_place).max())
 
 
-def every_so_often(dtype: type) -> Array:
+def every_so_often(dtype: type[np.floating]) -> Array:
     """Arguments over all of the range, near its ends, near 0, and where 2ⁿ changes."""
     end = FLOORS[np.dtype(dtype).name]
     rng = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def every_so_often(dtype: type) -> Array:
         rng.uniform(-1, 1, 2000),
         np.nextafter(halves[abs(halves) < -end], 0),
         rng.uniform(-1, 1, 500) * 10.0 ** rng.integers(-37, -1, 500),
-        [end, -end, 0.0],
+        np.array([end, -end, 0.0]),
     ]
     return np.concatenate(parts).astype(dtype)
 
@@ -69,14 +69,14 @@ def compiled(x: Array) -> Array:
 
 @needs_numba
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_e_to_the_x_is_right_to_two_units_in_the_last_place(dtype: type) -> None:
+def test_e_to_the_x_is_right_to_two_units_in_the_last_place(dtype: type[np.floating]) -> None:
     x = every_so_often(dtype)
     assert ulps(compiled(x), x) <= 2
 
 
 @needs_numba
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_wrong_exponential_is_found_so(dtype: type) -> None:
+def test_a_wrong_exponential_is_found_so(dtype: type[np.floating]) -> None:
     """One ln 2 in place of two parts, and the series a term short; numpy's own is right (to 2.52 units, it says)."""
     x = every_so_often(dtype)
     assert ulps(np.exp(x), x) <= 2.52
@@ -91,7 +91,7 @@ def test_a_wrong_exponential_is_found_so(dtype: type) -> None:
 
 @needs_numba
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_what_lies_below_the_floor_weighs_as_the_floor(dtype: type) -> None:
+def test_what_lies_below_the_floor_weighs_as_the_floor(dtype: type[np.floating]) -> None:
     floor = FLOORS[np.dtype(dtype).name]
     lowest = -np.finfo(dtype).max
     x = np.array([0, lowest, floor * 2, np.nextafter(dtype(floor), lowest), -np.inf], dtype)
@@ -101,7 +101,7 @@ def test_what_lies_below_the_floor_weighs_as_the_floor(dtype: type) -> None:
 @needs_numba
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("columns", [1, 2, 7, 8, 33, 960])
-def test_the_sums_of_a_tile_are_those_of_numpy(dtype: type, columns: int) -> None:
+def test_the_sums_of_a_tile_are_those_of_numpy(dtype: type[np.floating], columns: int) -> None:
     from attnlab.maths.compiled import exponentials as with_numba
 
     rows, rng = 5, np.random.default_rng(columns)

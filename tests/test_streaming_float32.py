@@ -154,7 +154,7 @@ def test_half_precision_is_computed_in_float32_and_returned_as_it_came(dtype: An
 
 
 @pytest.mark.parametrize("dtypes", [(np.float32, np.float64, np.float32), (np.float16, np.float32, np.float16)])
-def test_mixed_dtypes_follow_numpy(dtypes: tuple[type, type, type]) -> None:
+def test_mixed_dtypes_follow_numpy(dtypes: tuple[type[np.floating], ...]) -> None:
     q, k, v = (array.astype(dtype) for array, dtype in zip(draw(2, 1, 23, 23), dtypes, strict=True))
     found = attention_statistics(q, k, v)
     assert found.output.dtype == attention(q, k, v).output.dtype == np.result_type(*dtypes)

@@ -9,6 +9,7 @@ import pytest
 from attnlab.maths import jobs, plan
 from attnlab.maths.heads import heads_of
 from attnlab.maths.keyside import SPACED, key_side, spaced, strip_moments
+from attnlab.maths.plain_rows import plain_panel
 from attnlab.maths.strips import strip_panel, strips_for
 from tests.streaming_cases import Arrays, assert_same, cut_small, dense, draw, inputs_of, streamed
 
@@ -43,11 +44,11 @@ TAKEN: dict[str, tuple[Arrays, dict[str, Any], int]] = {
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[int, ...], int]]:
     """Which heads' queries are taken in strips, and how many together, in small pieces."""
     cut_small(monkeypatch)
-    found, take = [], jobs.strip_panel
+    found = []
 
     def counted(head: Any, side: Any, queries: slice, *rest: Any) -> Any:
         found.append((head.place, queries.stop - queries.start))
-        return take(head, side, queries, *rest)
+        return strip_panel(head, side, queries, *rest)
 
     monkeypatch.setattr(jobs, "strip_panel", counted)
     return found
@@ -179,11 +180,11 @@ def test_one_query_that_is_not_finite_takes_its_own_panel_the_plain_way(
 ) -> None:
     q, k, v = draw(2, 1, n, n)
     q[0, 7, 0] = np.nan
-    plain, way = [], jobs.plain_panel
+    plain = []
 
     def counted(head: Any, queries: slice, *rest: Any) -> Any:
         plain.append((head.place, queries))
-        return way(head, queries, *rest)
+        return plain_panel(head, queries, *rest)
 
     monkeypatch.setattr(jobs, "plain_panel", counted)
     assert_same(streamed((q, k, v)), dense((q, k, v)))

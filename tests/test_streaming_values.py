@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from attnlab.maths import jobs
 from attnlab.maths.attention import attention_steps
+from attnlab.maths.plain_rows import plain_panel
 from attnlab.maths.streaming import StreamedAttention
 from tests.oracles import naive_statistics
 from tests.streaming_cases import (
@@ -164,11 +165,10 @@ def test_one_broken_row_leaves_its_neighbours_in_the_panel() -> None:
 def test_the_plain_way_is_what_those_take(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were no panel to take it, the tests above would say nothing of it; nor need what is hidden take it."""
     taken = []
-    plain = jobs.plain_panel
 
     def counted(head: Any, queries: slice, *rest: Any) -> Any:
         taken.append(queries)
-        return plain(head, queries, *rest)
+        return plain_panel(head, queries, *rest)
 
     monkeypatch.setattr(jobs, "plain_panel", counted)
     streamed(NOT_FINITE[name][0], **NOT_FINITE[name][1])
@@ -220,7 +220,7 @@ def dense_visible(settings: dict[str, Any]) -> Array:
 def test_against_the_loops_too() -> None:
     """The matrix's statistics are tested against the definitions in loops; so are the streamed ones, once."""
     arrays = draw(1, 1, 23, 23)
-    settings = {"mask": HALF[:1, :23, :23], "softcap": 1.5}
+    settings: dict[str, Any] = {"mask": HALF[:1, :23, :23], "softcap": 1.5}
     steps = attention_steps(inputs_of(arrays, settings))
     naive = naive_statistics(steps.scores[0], steps.logits[0], np.asarray(steps.visible)[0], arrays[2][0])
     found = streamed(arrays, **settings).statistics

@@ -129,9 +129,11 @@ def test_wholly_taken_panels_do_without_tiles(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(jobs, "tile_panel", refuse)
     monkeypatch.setattr(jobs, "strip_panel", refuse)
     arrays = draw(2, 1, 61, 61)
-    for settings in ({}, {"causal": True}, {"window": 5}):
+    taken: list[dict[str, Any]] = [{}, {"causal": True}, {"window": 5}]
+    for settings in taken:
         streamed(arrays, compiled=True, **settings)
-    for settings in ({"softcap": 2.0}, {"mask": np.ones((61, 61), bool)}, {"bias": np.zeros((61, 61))}):
+    others: list[dict[str, Any]] = [{"softcap": 2.0}, {"mask": np.ones((61, 61), bool)}, {"bias": np.zeros((61, 61))}]
+    for settings in others:
         with pytest.raises(AssertionError):
             streamed(arrays, compiled=True, **settings)
     with pytest.raises(AssertionError):

@@ -77,7 +77,7 @@ def test_every_round_visits_all_in_an_order_of_its_own() -> None:
     orders = []
     for seed in (0, 0, 1):
         clock, sampled = FakeClock(), list[str]()
-        tasks = [Task(name, lambda clock=clock: clock.work(0.05)) for name in names]
+        tasks = [Task(name, functools.partial(clock.work, 0.05)) for name in names]
         time_interleaved(tasks, seed=seed, on_sample=lambda key, *_, into=sampled: into.append(key), clock=clock)
         orders.append(sampled)
         rounds = [tuple(sampled[i : i + 8]) for i in range(0, len(sampled), 8)]
@@ -89,7 +89,7 @@ def test_every_round_visits_all_in_an_order_of_its_own() -> None:
 
 def test_what_was_done_is_not_done_again() -> None:
     clock, called, told, steps = FakeClock(), list[str](), [], []
-    tasks = [Task(name, lambda name=name: clock.work(0.1, called, name)) for name in "abc"]
+    tasks = [Task(name, functools.partial(clock.work, 0.1, called, name)) for name in "abc"]
     found = time_interleaved(
         tasks,
         repeats=7,
@@ -125,7 +125,11 @@ def test_inputs_are_kept_as_long_as_they_fit() -> None:
     clock, made = FakeClock(), list[str]()
 
     def task(name: str, size: int) -> Task:
-        return Task(name, lambda: made.append(name) or clock.work(0.1), size)
+        def prepare() -> Callable[[], None]:
+            made.append(name)
+            return clock.work(0.1)
+
+        return Task(name, prepare, size)
 
     time_interleaved([task("small", 10), task("large", 200)], repeats=3, keep_bytes=100, clock=clock)
     assert Counter(made) == {"small": 1, "large": 3}

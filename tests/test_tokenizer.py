@@ -36,7 +36,7 @@ MIB = 1 << 20
 FOR_EVER = 100_000
 
 #: Parts that multiply what they are given.
-BOMBS = {
+BOMBS: dict[str, dict[str, Any]] = {
     "a letter is replaced by many": {
         "normalizer": {"type": "Replace", "pattern": {"String": "a"}, "content": "b" * 1_000_000}
     },

@@ -203,7 +203,8 @@ class TestDocument:
 
     def test_a_check_says_what_it_was_held_to(self) -> None:
         (lemma,) = [one for one in everything().tried if one.claim.id == "lemma-1"]
-        (entry,) = document(VerifyRecord(config=VerifyConfig(), tried=[lemma]))["claims"]  # type: ignore[misc, attr-defined]
+        claims: Any = document(VerifyRecord(config=VerifyConfig(), tried=[lemma]))["claims"]
+        (entry,) = claims
         least, *_, bare = entry["checks"]
         assert (least["low"], least["high"], least["holds"], least["against"]) == (0.0, None, True, False)
         assert (bare["low"], bare["against"]) == (0.1, True)

@@ -10,7 +10,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -198,7 +198,7 @@ def _read_points(data: bytes) -> None:
         json.loads(line)
 
 
-READERS = {
+READERS: Mapping[str, Callable[[bytes], object]] = {
     "json": json.loads,
     "csv": _read_csv,
     "npz": _read_npz,

@@ -165,8 +165,8 @@ def _streams(request: Mapping[str, Any]) -> None:
     encoding = request.get("encoding", "utf-8")
     sys.stdout = open(1, "w", encoding=encoding, errors="strict", closefd=False)  # noqa: SIM115
     unbuffered = io.FileIO(2, "w", closefd=False)
-    sys.stderr = io.TextIOWrapper(unbuffered, encoding, "backslashreplace", write_through=True)  # type: ignore[arg-type]
-    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
+    sys.stderr = io.TextIOWrapper(unbuffered, encoding, "backslashreplace", write_through=True)
+    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr  # type: ignore[misc]  # as in a process that began with these
 
 
 if __name__ == "__main__":

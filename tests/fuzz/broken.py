@@ -140,7 +140,8 @@ def _naive_json(folder: Path) -> None:
     """What one writes at first: only what json itself says of broken files is caught."""
     try:
         document = json.loads((folder / TARGET).read_text(encoding="utf-8"))
-        _whole(document["model_type"]), _whole(document["hidden_size"])
+        _whole(document["model_type"])
+        _whole(document["hidden_size"])
     except (json.JSONDecodeError, KeyError) as problem:
         raise InputError(f"file: {problem}; expected settings") from problem
 

@@ -107,7 +107,7 @@ def serve() -> None:
             name, data, limits = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        parser = (PARSERS | BROKEN)[name]
+        parser = {**PARSERS, **BROKEN}[name]
         judge.ready(parser)
         with ended_beyond(limits.seconds + GRACE):
             outcome = None if data is None else judge.judged(parser, data, limits)

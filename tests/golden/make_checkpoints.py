@@ -102,7 +102,8 @@ def forward(model: Any, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with torch.no_grad():
         out = base(torch.tensor(ids)[None], output_attentions=True, output_hidden_states=True)
     hidden_states = (*out.hidden_states[: -1 if unprojected else None], *unprojected)
-    return tuple(np.stack([each[0].numpy() for each in kind]) for kind in (out.attentions, hidden_states))
+    attentions, states = (np.stack([each[0].numpy() for each in kind]) for kind in (out.attentions, hidden_states))
+    return attentions, states
 
 
 def save(model: Any, folder: Path, case: Case) -> None:
