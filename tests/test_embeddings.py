@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def complaint(read: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def save(path: Path, **arrays: np.ndarray) -> Path:
+def save(path: Path, **arrays: Any) -> Path:
     """The arrays in a file of the kind that its suffix says."""
     first = next(iter(arrays.values()), X)
     match path.suffix.lower():

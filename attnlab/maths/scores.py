@@ -68,4 +68,5 @@ def _fractions(x: Array) -> tuple[Array, Array, Array]:
     numbers = np.isfinite(x)
     size = np.abs(x).max(axis=-1, keepdims=True, where=numbers, initial=0)
     exponents = np.frexp(size)[1]
-    return np.ldexp(np.where(numbers, x, 0), -exponents), exponents, numbers.all(axis=-1, keepdims=True)
+    finite = np.asarray(numbers.all(axis=-1, keepdims=True))
+    return np.ldexp(np.where(numbers, x, 0), -exponents), exponents, finite

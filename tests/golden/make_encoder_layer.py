@@ -8,7 +8,7 @@ another may round the float32 outputs differently in the last place.
 
 import sys
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -106,7 +106,7 @@ def torch_output(size: Size, variant: Variant, x: Array, weights: Weights) -> Ar
 
 def main(out_dir: Path) -> None:
     drawn = {name: draw(size, seed) for seed, (name, size) in enumerate(SIZES.items())}
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Any] = {}
     for name, (x, weights) in drawn.items():
         arrays |= {f"{name}.x": x} | {f"{name}.{key}": weight for key, weight in weights.items()}
     for name, variant in CASES:

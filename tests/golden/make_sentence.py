@@ -89,7 +89,7 @@ def main(model_dir: Path, out_dir: Path) -> None:
     ids, tokens = tokenise(model_dir)
     x, weights = embed(checkpoint, ids), head_weights(checkpoint)
     half_x = x.astype(np.float16)
-    half_weights = {name: weight.astype(np.float16) for name, weight in weights.items()}
+    half_weights: dict[str, Any] = {name: weight.astype(np.float16) for name, weight in weights.items()}
     np.save(out_dir / "sentence.x.npy", half_x)
     np.savez_compressed(out_dir / "sentence.npz", **half_weights)
     lines = "".join(json.dumps(token, ensure_ascii=False) + "\n" for token in tokens)
