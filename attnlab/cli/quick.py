@@ -37,7 +37,7 @@ def _truth(text: str) -> bool:
 
 READERS: dict[object, Callable[[str], Any]] = {
     str: str,
-    int: _reader(whole_number, "a whole number, and less than 2^63 in size"),
+    int: _reader(whole_number, "a whole number"),
     float: _reader(float, "a number"),
     bool: _reader(_truth, "true or false"),
 }
