@@ -57,7 +57,7 @@ def test_a_configuration_whose_input_is_a_file_is_counted_at_any_length(tmp_path
     [
         (("--n", "0"), "cost: --n 0; expected 1 token or more"),
         (("--n", "-3"), "cost: --n -3; expected 1 token or more"),
-        (("--n", str(2**63)), "cost: --n: '9223372036854775808'; expected a whole number, and less than 2^63"),
+        (("--n", str(2**63)), "cost: --n: '9223372036854775808'; expected a whole number below 2^63"),
         (("--n", "many"), "cost: --n: 'many'; expected a whole number"),
         (("--convention", "flops"), "cost: --convention 'flops'; expected flop or mac"),
         (("--causal", "no"), "cost: --causal 'no'; expected half or full"),

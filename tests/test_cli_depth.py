@@ -64,7 +64,7 @@ def test_settings_that_cannot_be_are_one_line(arguments: tuple[str, ...], compla
 def test_more_memory_than_may_be_used_is_refused(tmp_path: Path) -> None:
     ended = attnlab("depth", "--n", "8192", "--max-memory", "1GiB", cwd=tmp_path)
     assert (ended.code, ended.out) == (4, "")
-    assert ended.err.startswith("attnlab: error: depth: 8,192 tokens would need 54.0 GiB")
+    assert ended.err.startswith("attnlab: error: depth: 8,192 tokens would need 56.3 GiB")
     assert list(tmp_path.iterdir()) == []
 
 

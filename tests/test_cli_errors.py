@@ -114,7 +114,7 @@ class TestUsage:
             (["run", "--\x1b[31m"], r"run: no such option: --\\x1b\[31m .*"),
             (
                 ["run", "single-head", "--n", str(10**30)],
-                rf"run: --n {10**30}; expected 1 token or more, and below 2\^63",
+                rf"run: --n: '{10**30}'; expected a whole number below 2\^63 \(attnlab run --help .*\)",
             ),
         ],
     )

@@ -65,7 +65,7 @@ def test_text_for_a_number_is_one_line(tmp_path: Path) -> None:
 def test_more_memory_than_may_be_used_is_refused(tmp_path: Path) -> None:
     ended = attnlab("lookup", "--keys", "1048576", "--max-memory", "1GiB", cwd=tmp_path)
     assert (ended.code, ended.out) == (4, "")
-    assert ended.err.startswith("attnlab: error: lookup: 128 queries and 1,048,576 keys would need 8.0 GiB")
+    assert ended.err.startswith("attnlab: error: lookup: 128 queries and 1,048,576 keys would need 11.0 GiB")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -176,7 +176,7 @@ def test_every_integer_key_ends_at_once(path: tuple[str, ...], tmp_path: Path) -
     [
         (
             ["gradient", "--rows", "1" + "0" * 400],
-            f"gradient: --rows: '1{'0' * 39}…'; expected a whole number, and less",
+            f"gradient: --rows: '1{'0' * 39}…'; expected a whole number below",
         ),
         (
             ["variance", "--samples", str(2**31)],

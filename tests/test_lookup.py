@@ -225,7 +225,7 @@ class TestRun:
             run(wrong)
 
     def test_matrices_too_large_are_refused(self) -> None:
-        with pytest.raises(MemoryRefused, match=r"11 queries and 10,000,000 keys would need 6\.6 GiB"):
+        with pytest.raises(MemoryRefused, match=r"11 queries and 10,000,000 keys would need 35\.2 GiB"):
             run(replace(SMALL, keys=10_000_000), max_bytes=2**30)
 
 

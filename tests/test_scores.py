@@ -42,7 +42,8 @@ def drawn(name: str) -> tuple[Array, Array, float]:
 def exact_scores(q: Array, k: Array, scale: float) -> Array:
     """scale·q·k of these very numbers, rounded once, to float64."""
     rows = [
-        [Fraction(scale) * sum(Fraction(float(a)) * Fraction(float(b)) for a, b in zip(x, y)) for y in k] for x in q
+        [Fraction(scale) * sum(Fraction(float(a)) * Fraction(float(b)) for a, b in zip(x, y, strict=True)) for y in k]
+        for x in q
     ]
     return np.array([[float(score) for score in row] for row in rows])
 
@@ -165,7 +166,8 @@ def test_a_mean_of_values_near_the_largest_float_is_finite(dtype: Any) -> None:
     q[0] = k[7] = 9
     output = attention(q, k, v).output
     np.testing.assert_allclose(output[:, 0], top, rtol=1e-5)
-    assert np.isfinite(output).all() and (np.abs(output[1:, 1]) < 1e-5 * top).all()
+    assert np.isfinite(output).all()
+    assert (np.abs(output[1:, 1]) < 1e-5 * top).all()
 
 
 def test_ordinary_values_are_weighed_as_they_are() -> None:

@@ -62,12 +62,13 @@ def whole_number(text: str) -> int:
     """A whole number that the machine's own numbers hold: every size, count and seed is one.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is no whole number.
+        BadParameter: it is larger.
     """
-    number = int(text) if len(text) <= 40 else 2**63
-    if not -(2**63) < number < 2**63:
-        raise ValueError(text)
-    return number
+    digits = text.strip().lstrip("+-").replace("_", "")
+    if digits.isdecimal() and (len(digits) > 40 or int(digits) >= 2**63):
+        raise typer.BadParameter(f"{quoted(text)}; expected a whole number below 2^63")
+    return int(text)
 
 
 def memory_budget(text: str | None) -> int:

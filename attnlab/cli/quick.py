@@ -32,7 +32,7 @@ def _reader(kind: Callable[[str], Any], expected: str) -> Callable[[str], Any]:
 
 READERS: dict[object, Callable[[str], Any]] = {
     str: str,
-    int: _reader(whole_number, "a whole number, and less than 2^63 in size"),
+    int: _reader(whole_number, "a whole number"),
     float: _reader(float, "a number"),
     bool: bool,  # a flag takes no text: never called
 }

@@ -73,8 +73,8 @@ def check(config: DepthConfig, max_bytes: int | None) -> None:
     needed = needed_bytes(config)
     if max_bytes is not None and needed > max_bytes:
         raise MemoryRefused(
-            f"{config.n:,} tokens would need {in_words(needed)} for the matrices, weights and steps of "
-            f"{config.layers:,} layers, and {in_words(max_bytes)} may be used; take fewer, or give --max-memory more"
+            f"{config.n:,} tokens would need {in_words(needed)} for the matrices of {config.layers:,} layers, their "
+            f"weights and steps, and {in_words(max_bytes)} may be used; take fewer, or give --max-memory more"
         )
     products = config.n * config.d_model * (WEIGHTS * config.d_model + 4 * config.n)
     layer = len(config.variants) * STACKS * (LAYER_SECONDS + SECONDS * products)

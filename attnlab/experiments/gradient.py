@@ -183,7 +183,7 @@ def require_sound(config: GradientConfig) -> None:
     needed = config.threads * batch_bytes(config.n, max(config.d_k, default=1)) + ROW_BYTES * config.rows
     if config.max_bytes is not None and needed > config.max_bytes:
         raise MemoryRefused(
-            f"{config.rows:,} rows, {config.n:,} keys of width {max(config.d_k):,}, would need {in_words(needed)}, "
+            f"{config.rows:,} rows of {config.n:,} keys of width {max(config.d_k):,} would need {in_words(needed)}, "
             f"and {in_words(config.max_bytes)} may be used; take a smaller --n, --dk or --rows"
         )
     refuse_endless("--rows", config.rows, SECONDS * config.n * sum(d_k + 2 * VALUE_WIDTH for d_k in config.d_k))

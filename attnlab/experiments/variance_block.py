@@ -158,8 +158,10 @@ def head_weights(spec: BlockSpec, weights: BlockWeights, head: int) -> tuple[Arr
 
 
 def score_norm(w_q: Array, w_k: Array, *, scale: float) -> float:
-    """c²‖W_Q W_Kᵀ‖_F² = c² tr(W_QᵀW_Q · W_KᵀW_K), the (d, d) matrix never formed."""
+    """c²‖W_Q W_Kᵀ‖_F² = c² tr(W_QᵀW_Q · W_KᵀW_K), the smaller of the two ways: (d_k, d_k) or (d, d)."""
     q, k = w_q.astype(np.float64), w_k.astype(np.float64)
+    if q.shape[1] > len(q):
+        return scale**2 * float(np.square(q @ k.T).sum())
     return scale**2 * float(np.sum((q.T @ q) * (k.T @ k)))
 
 

@@ -64,14 +64,13 @@ def softmax_results(
 
     `advance` is called softmax_steps(keys) times.
     """
-    at_once = max(1, min(blocks_at_once(keys), _KEYS_AT_ONCE // (keys * d_k)))
+    at_once = drawn_at_once(keys, d_k)
     found: list[list[HeadStatistics]] = [[] for _ in scales]
     for first in range(0, BLOCKS, at_once):
         blocks = range(first, min(first + at_once, BLOCKS))
-        drawn = [_block(seed, d_k, keys, distribution, block) for block in blocks]
-        q, k = (np.stack(arrays) for arrays in zip(*drawn, strict=True))
-        for of_scale, scale in zip(found, scales, strict=True):
-            of_scale.append(_statistics(q, k, scale))
+        of_blocks = _statistics_of(seed, d_k, keys, distribution, blocks, scales)
+        for of_scale, statistics in zip(found, of_blocks, strict=True):
+            of_scale.append(statistics)
         for block in blocks:
             if block % blocks_at_once(keys) == 0:
                 advance()
@@ -109,6 +108,20 @@ def blocks_at_once(keys: int) -> int:
     return max(1, min(BLOCKS, _AT_ONCE // (keys * block_queries(keys))))
 
 
+def drawn_at_once(keys: int, d_k: int) -> int:
+    """Blocks whose queries and keys are drawn together."""
+    return max(1, min(blocks_at_once(keys), _KEYS_AT_ONCE // (max(keys, block_queries(keys)) * d_k)))
+
+
+def _statistics_of(
+    seed: int, d_k: int, keys: int, distribution: Distribution, blocks: range, scales: Sequence[float]
+) -> list[HeadStatistics]:
+    """The statistics of some blocks for each scale; their queries and keys are let go of before others are drawn."""
+    drawn = [_block(seed, d_k, keys, distribution, block) for block in blocks]
+    q, k = (np.stack(arrays) for arrays in zip(*drawn, strict=True))
+    return [_statistics(q, k, scale) for scale in scales]
+
+
 def _statistics(q: Array, k: Array, scale: float) -> HeadStatistics:
     """The statistics of some blocks, each as if it were a head; there are no values to weigh."""
     inputs = attention_inputs(
@@ -120,7 +133,8 @@ def _statistics(q: Array, k: Array, scale: float) -> HeadStatistics:
         scale=scale,
         softcap=None,
     )
-    return dense_statistics(attention_steps(inputs), inputs.v)
+    found = dense_statistics(attention_steps(inputs), inputs.v)
+    return found._replace(received=np.zeros((len(q), 0)))  # of every block it would grow with the keys
 
 
 def _block(seed: int, d_k: int, keys: int, distribution: Distribution, block: int) -> tuple[Array, Array]:
@@ -144,7 +158,7 @@ def require_memory(d_k: int, keys: int, threads: int, *, max_bytes: int) -> None
     n, m = matrix_shape(keys)
     pairs = 2 * 4 * max(CHUNK, 2 * d_k) * threads
     matrix = 4 * (n + m) * d_k + (4 + 2 * 8) * n * m
-    block = 2 * 4 * (block_queries(keys) + keys) * d_k + 12 * 8 * block_queries(keys) * keys
+    block = 2 * 4 * drawn_at_once(keys, d_k) * (block_queries(keys) + keys) * d_k + 12 * 8 * block_queries(keys) * keys
     needed = pairs + max(matrix, block, 12 * 8 * _AT_ONCE)
     if needed > max_bytes:
         raise MemoryRefused(
