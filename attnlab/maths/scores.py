@@ -65,7 +65,8 @@ def _fractions(x: Array) -> tuple[Array, Array, Array]:
 
     What is not finite counts for 0. The last two are (…, n, 1).
     """
-    numbers = np.isfinite(x)
+    numbers: Array = np.isfinite(x)
     size = np.abs(x).max(axis=-1, keepdims=True, where=numbers, initial=0)
     exponents = np.frexp(size)[1]
-    return np.ldexp(np.where(numbers, x, 0), -exponents), exponents, numbers.all(axis=-1, keepdims=True)
+    finite: Array = np.asarray(numbers.all(axis=-1, keepdims=True))
+    return np.ldexp(np.where(numbers, x, 0), -exponents), exponents, finite
