@@ -17,6 +17,8 @@ from attnlab.experiments import depth, gradient, lookup, variance
 from attnlab.experiments.depth_stack import DepthConfig
 from attnlab.experiments.depth_stack import check as check_depth
 from attnlab.experiments.gradient import GradientConfig, require_sound
+from attnlab.experiments.inspect_kernel import require_weights_memory
+from attnlab.experiments.inspect_weights import of_layer
 from attnlab.experiments.inspect_weights_head import own_columns
 from attnlab.experiments.lookup import LookupConfig
 from attnlab.experiments.run import run
@@ -26,9 +28,10 @@ from attnlab.experiments.variance import VarianceConfig
 from attnlab.experiments.variance_block import run_block, score_norm
 from attnlab.files.config import Config, load_config
 from attnlab.files.embeddings import QKV
-from attnlab.files.stacks import UNBOUNDED, load_bench, run_need
+from attnlab.files.stacks import UNBOUNDED, block_size, load_bench, run_need
 from attnlab.maths.bilinear import value_map
 from attnlab.maths.streaming import attention_statistics
+from attnlab.theory.memory import looking_bytes
 from attnlab.theory.scores import score_variance_identity
 
 MIB = 2**20
@@ -175,9 +178,9 @@ LOOKUP = {
     "max_n": LookupConfig(keys=2, queries=2, widths=(100,), max_n=40_000, repeats=2),
 }
 VARIANCE = {
-    "d_k": VarianceConfig(d_k=(200_000,), samples=2, keys=2),
-    "keys": VarianceConfig(d_k=(2,), samples=2, keys=300_000),
-    "both": VarianceConfig(d_k=(2000,), samples=2, keys=2000),
+    "d_k": VarianceConfig(d_k=(30_000,), samples=2, keys=2),
+    "keys": VarianceConfig(d_k=(2,), samples=2, keys=60_000),
+    "both": VarianceConfig(d_k=(700,), samples=2, keys=700),
 }
 
 
@@ -210,6 +213,24 @@ class TestExperiments:
         assert peak(lambda: run_block(load_bench(config, max_bytes=granted), seed=0, draws=2)) <= granted + 2 * FIXED
 
 
+@pytest.mark.parametrize(
+    "shape", [(600, 600, 600), (600, 1200, 3), (1500, 400, 2), (1500, 3, 1000), (3, 12_000, 2), (3, 2, 1500)]
+)
+@pytest.mark.parametrize("norm_position", ["pre", "post"])
+def test_weights_alone(shape: tuple[int, int, int], norm_position: str) -> None:
+    """Of one layer, which is there: the forecast has two."""
+    d, d_k, d_v = shape
+    block = {"d_model": d, "n_heads": 1, "d_k": d_k, "d_v": d_v, "d_ff": None, "norm_position": norm_position}
+    config = load_config({"block": block, "input": {"random": {"n": 1}}})
+    bench, granted = load_bench(config, max_bytes=UNBOUNDED), looking_bytes(block_size(config.block, "float32"))
+    measured = peak(lambda: of_layer(config.block, bench.stack.weights[0], None, 0))
+    assert measured <= granted + FIXED
+    need = granted + 2 * sum(w.nbytes for w in bench.stack.weights[0].values())
+    require_weights_memory(config, need)
+    with pytest.raises(MemoryRefused, match=r"config: its weights would need .*iB may be used; take a smaller model"):
+        require_weights_memory(config, need - 1)
+
+
 class TestNothingSquareIsMade:
     """Where a d × d array of float64 would take 1.1 GiB."""
 
@@ -219,7 +240,7 @@ class TestNothingSquareIsMade:
         q, k = np.random.default_rng(0).standard_normal((2, 4, self.D))
         assert peak(lambda: score_variance_identity(q, k, scale=0.1)) < 4 * q.nbytes
 
-    @pytest.mark.parametrize("shape", [(3, D), (D, 3)])
+    @pytest.mark.parametrize("shape", [(3, 1500), (1500, 3)])
     def test_of_what_weights_alone_say(self, shape: tuple[int, int]) -> None:
         w_v, w_o = np.random.default_rng(0).standard_normal((2, *shape))
         assert peak(lambda: value_map(w_v, w_o.T)) < 20 * w_v.nbytes

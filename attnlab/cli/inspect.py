@@ -206,12 +206,14 @@ def answer(
 
 def inspect_weights(source: str | None, selection: "Selection", wishes: Wishes, way: "Way") -> None:
     """Look at the model's weights alone, print the result and write the files."""
+    from attnlab.experiments.inspect_kernel import require_weights_memory
     from attnlab.experiments.inspect_weights import run
     from attnlab.experiments.inspect_weights_figures import figures
     from attnlab.experiments.inspect_weights_report import csv_table, document, report
     from attnlab.files.documents import csv_bytes
 
     subject = subject_of(source, texts.Given(), way.budget, text=False)
+    require_weights_memory(subject.bench.config, way.budget)
     layers, heads = selection.layers, selection.heads
     count = len(layers) if layers is not None else subject.facts.layers
     with (

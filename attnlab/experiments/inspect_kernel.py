@@ -7,8 +7,9 @@ from typing import Literal
 
 from attnlab.files.config import Config, PerLayer
 from attnlab.files.kernels import Kernel, KernelWish, Need, choose_kernel
-from attnlab.files.stacks import LEAST_WORKING, run_bytes, streamed_bytes
+from attnlab.files.stacks import LEAST_WORKING, block_size, run_bytes, streamed_bytes
 from attnlab.maths.plan import WORKING
+from attnlab.theory.memory import looking_bytes
 
 #: From here on "auto" streams: it is faster, and what the matrices have over it is the asymmetry and whole pictures.
 DENSE_TOKENS = 256
@@ -51,5 +52,21 @@ def inspection_need(config: Config, n: int, kept: int) -> Need:
 
 def layers_alone(config: Config, layers: int) -> Iterator[Config]:
     """For each kind of layer that the stack has, so many of it and nothing else."""
-    for spec in set(config.blocks):
+    for spec in config.counted:
         yield replace(config, block=spec, layers=layers, per_layer=PerLayer())
+
+
+def require_weights_memory(config: Config, max_bytes: int) -> None:
+    """Refuse to look at weights alone where a layer's, the next one's and what is made of a head's would not fit.
+
+    Raises:
+        MemoryRefused: says how much they take.
+    """
+    sizes = [block_size(spec, config.dtype) for spec in config.counted]
+    needed = max(2 * size.parameters * size.itemsize + looking_bytes(size) for size in sizes)
+    way_out = "take a smaller model"
+    choose_kernel(
+        None,
+        Need(what=f"{config.name}: its weights", dense=needed, streaming=needed, way_out=lambda *_: way_out),
+        max_bytes,
+    )

@@ -169,6 +169,13 @@ def predicting_bytes(block: BlockSize, n: int) -> int:
     return 8 * (weights + max(9 * weights // 2, 2 * span * block.d_k + 15 * span**2 // 2))
 
 
+def looking_bytes(block: BlockSize) -> int:
+    """What a head's weights alone say: its factors in float64 with the norm's gain, their QR decompositions, and the
+    products, which are no larger. How many times their size that takes is measured."""
+    scores, values = 2 * block.d_model * block.d_k, 2 * block.d_model * block.d_v
+    return 8 * (2 * scores + 2 * values + max(5 * scores, 3 * values))
+
+
 def late_vectors(block: BlockSize) -> int:
     """Bytes per token of T1 … H."""
     return block.late * block.d_model * block.itemsize
