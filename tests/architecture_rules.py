@@ -35,7 +35,7 @@ FILE_METHODS = {"open", "read_text", "read_bytes", "write_text", "write_bytes", 
 NUMPY_FILES = {"load", "save", "savez", "savez_compressed", "loadtxt", "savetxt", "genfromtxt"}
 MUTATORS = {"append", "add", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
 MUTABLE = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
-FILE_LINES, FUNCTION_LINES = 300, 40
+FUNCTION_LINES = 40
 #: import name -> the distributions that bring it: yaml -> PyYAML
 INSTALLED = packages_distributions()
 
@@ -231,10 +231,7 @@ def no_keyword_catch_all(module: Module) -> Iterator[str]:
 
 
 def short(module: Module) -> Iterator[str]:
-    """Lines of a file, and lines of a function's body after its docstring."""
-    lines = len(module.source.splitlines())
-    if lines > FILE_LINES:
-        yield f"has {lines} lines"
+    """Lines of a function's body after its docstring. A file is one idea, whatever its length."""
     for function in module.functions:
         first = function.body[min(len(function.body) - 1, ast.get_docstring(function) is not None)]
         lines = (function.end_lineno or 0) - first.lineno + 1

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import pytest
 
 from tests.architecture_rules import (
-    FILE_LINES,
     FUNCTION_LINES,
     GROUND,
     RULES,
@@ -47,10 +46,6 @@ def test_every_wing_and_module_is_read() -> None:
     read = {module.wing for module in modules()}
     assert read <= {*WINGS, *GROUND, "", "__main__"}
     assert {*WINGS} - read <= {"models"}
-
-
-def lines(count: int) -> str:
-    return "x = 1\n" * count
 
 
 def function(count: int) -> str:
@@ -98,7 +93,6 @@ BROKEN = [
     (no_mutable_state, "attnlab.maths.softmax", "SEEN = [0]\ndef f(x):\n    SEEN.append(x)"),
     (no_mutable_state, "attnlab.maths.softmax", "N = 0\ndef f():\n    global N\n    N = 1"),
     (no_keyword_catch_all, "attnlab.show.plots", "def draw(x, **options):\n    pass"),
-    (short, "attnlab.maths.softmax", lines(FILE_LINES + 1)),
     (short, "attnlab.maths.softmax", function(FUNCTION_LINES + 1)),
 ]
 
@@ -121,7 +115,6 @@ KEPT = [
     (quiet, "attnlab.experiments.run", "console.print(1)"),
     (no_mutable_state, "attnlab", "__all__ = ['f']\n_TABLE = {1: 2}\ndef f():\n    found = []\n    found.append(1)"),
     (no_keyword_catch_all, "attnlab.show.plots", "def draw(x, *others):\n    pass"),
-    (short, "attnlab.maths.softmax", lines(FILE_LINES)),
     (short, "attnlab.maths.softmax", function(FUNCTION_LINES)),
 ]
 

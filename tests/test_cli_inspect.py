@@ -191,7 +191,7 @@ def test_a_text_that_is_no_utf_8_is_told_as_such(tmp_path: Path) -> None:
         (["--kernel", "fast"], 2, "inspect: --kernel 'fast'; expected auto, dense or streaming"),
         (["--arrays", "--kernel", "streaming"], 2, "inspect: --arrays: not together with --kernel streaming"),
         (["--text", "a b"], 2, "inspect: --ids: not together with --text"),
-        (["--max-memory", "1k"], 4, "inspect: bert: 11 tokens would need "),
+        (["--max-memory", "1k"], 4, f"inspect: {checkpoint('bert')}/config.json: 661 bytes of JSON, which may take "),
     ],
 )
 def test_what_cannot_be_is_one_line(arguments: list[str], code: int, text: str, tmp_path: Path) -> None:
