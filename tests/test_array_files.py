@@ -123,6 +123,17 @@ BAD_NPY = {
     "indented header": (npy_text("1\n  2\n 3"), "a .npy header that is cut short or damaged"),
     "list": (npy_text("[1]"), "a .npy header that is cut short or damaged"),
     "no keys": (npy_text("{1: 2, 'a': 3}"), "a .npy header that is cut short or damaged"),
+    "four keys": (
+        npy_text("{'descr': '<f4', 'fortran_order': False, 'shape': (0,), 'a': 1}"),
+        "a .npy header that is cut short or damaged",
+    ),
+    "odd order": (
+        npy_text("{'descr': '<f4', 'fortran_order': 1, 'shape': (0,)}"),
+        "a .npy header that is cut short or damaged",
+    ),
+    "a fraction": (npy_header("<f4", (0.5,)), "a .npy header that is cut short or damaged"),
+    "listed shape": (npy_header("<f4", [0]), "a .npy header that is cut short or damaged"),
+    "no padding": (npy_header("<f4", (0,))[:-1], "a .npy header that is cut short or damaged"),
     "no pair": (npy_header((), (1,)), "a .npy header that is cut short or damaged"),
 }
 
@@ -146,6 +157,12 @@ def test_npy_beyond_the_memory_is_refused_unread(tmp_path: Path) -> None:
     assert "1,099,511,627,776 bytes to read; expected at most 1,073,741,824, set by --max-memory" in complaint(
         caught, 4
     )
+
+
+def test_npy_as_python_2_wrote_it_is_read(tmp_path: Path) -> None:
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 3L)}\n"
+    (tmp_path / "x.npy").write_bytes(npy_text(header) + GRID.tobytes())
+    np.testing.assert_array_equal(read_npy(tmp_path / "x.npy", max_bytes=ROOM), GRID)
 
 
 def test_npy_cut_anywhere_is_refused(tmp_path: Path) -> None:

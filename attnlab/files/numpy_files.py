@@ -3,9 +3,11 @@
 Nothing is unpickled, and nothing is mapped: a mapped file that is cut short while it is read kills the process.
 """
 
+import ast
 import io
 import math
 import os
+import re
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 _MAX_HEADER = 10_000
-_HEADER_READERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
+#: Of each version of .npy, in how many bytes it tells its header's length.
+_LENGTH_BYTES = {(1, 0): 2, (2, 0): 4}
 _CHUNK = 1 << 18
 #: Bytes in memory for one of an archive's directory: an entry of 50 bytes becomes objects of some 500.
 _GROWTH_OF_MEMBERS = 16
@@ -151,26 +154,43 @@ def require_possible(shape: tuple[int, ...], itemsize: int, where: str) -> None:
 
 def _read_header(stream: IO[bytes], where: str) -> NpyHeader:
     """The header at the stream's start; leaves the stream somewhere behind it."""
-    from tokenize import TokenError
-
-    # The header is a Python literal, and numpy lets through whatever Python's parser makes of a damaged one.
-    parser = (ValueError, SyntaxError, TokenError, RecursionError, MemoryError)
-    damage = (*parser, TypeError, LookupError, ArithmeticError)
+    # numpy lets through whatever Python's parser makes of a damaged literal.
+    damage = (ValueError, SyntaxError, RecursionError, MemoryError, TypeError, LookupError, ArithmeticError)
     head = io.BytesIO(stream.read(_MAX_HEADER))
     try:
         version = npy_format.read_magic(head)
     except ValueError as problem:
         kind = recognised(head.getvalue()) or "not a .npy array"
         raise InputError(f"{where}: {kind}; expected what np.save writes") from problem
-    if version not in _HEADER_READERS:
+    if version not in _LENGTH_BYTES:
         raise InputError(f"{where}: .npy version {version[0]}.{version[1]}; expected 1.0 or 2.0")
     try:
-        with warnings.catch_warnings(action="ignore"):  # Python 2 wrote headers that numpy warns of and reads
-            header = NpyHeader(*_HEADER_READERS[version](head, _MAX_HEADER), offset=head.tell())
+        with warnings.catch_warnings(action="ignore"):  # a damaged literal may be one that Python warns of
+            header = _literal_header(head, _LENGTH_BYTES[version])
     except damage as problem:
         raise InputError(f"{where}: a .npy header that is cut short or damaged; expected a whole one") from problem
     require_possible(header.shape, header.dtype.itemsize, where)
     return header
+
+
+def _literal_header(head: IO[bytes], length_bytes: int) -> NpyHeader:
+    """What stands behind a .npy file's version: a length, and a Python literal of so many bytes.
+
+    numpy's own reader gives a damaged literal to Python's tokenizer, which from Python 3.12 on looks into a file by the
+    name of "<string>", whatever that is.
+
+    Raises:
+        ValueError: cut short, or not the three entries of a header; and what Python and numpy raise of a damaged one.
+    """
+    length = int.from_bytes(head.read(length_bytes), "little")
+    text = head.read(length).decode("latin1")
+    fields = ast.literal_eval(re.sub(r"(?<=\d)L\b", "", text))  # Python 2 wrote an L behind whole numbers
+    shape, fortran_order, descr = (fields[name] for name in ("shape", "fortran_order", "descr"))
+    whole = len(text) == length and len(fields) == 3
+    typed = isinstance(fortran_order, bool) and isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)
+    if not (whole and typed):
+        raise ValueError(text)
+    return NpyHeader(shape, fortran_order, npy_format.descr_to_dtype(descr), head.tell())
 
 
 def _require_float(dtype: np.dtype[Any], where: str) -> None:

@@ -83,6 +83,7 @@ def serve() -> None:
         child = os.fork()
         if child == 0:
             ours.close()
+            answers.close()  # or, failing at the child's end, it makes Python 3.13 complain as of the program's own
             _child(request, theirs)
         theirs.close()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
