@@ -104,7 +104,7 @@ class TestRuns:
 #: heads, queries, keys, d, e, key heads, dtype
 ARRAYS: dict[str, tuple[int, int, int, int, int, int, Any]] = {
     "d": (1, 4, 4, 12_000, 2, 1, np.float32),
-    "d, half": (1, 4, 4, 12_000, 2, 1, np.float16),
+    "d, half": (1, 4, 4, 400_000, 2, 1, np.float16),
     "d, few queries": (1, 3, 5000, 700, 2, 1, np.float32),
     "d, few keys": (1, 5000, 3, 700, 2, 1, np.float32),
     "e": (1, 4, 4, 2, 12_000, 1, np.float64),
@@ -214,7 +214,7 @@ class TestExperiments:
 
 
 @pytest.mark.parametrize(
-    "shape", [(600, 600, 600), (600, 1200, 3), (1500, 400, 2), (1500, 3, 1000), (3, 12_000, 2), (3, 2, 12_000)]
+    "shape", [(600, 600, 600), (600, 1200, 3), (1500, 400, 2), (1500, 3, 1000), (3, 12_000, 2), (3, 2, 1500)]
 )
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
 def test_weights_alone(shape: tuple[int, int, int], norm_position: str) -> None:
@@ -240,7 +240,7 @@ class TestNothingSquareIsMade:
         q, k = np.random.default_rng(0).standard_normal((2, 4, self.D))
         assert peak(lambda: score_variance_identity(q, k, scale=0.1)) < 4 * q.nbytes
 
-    @pytest.mark.parametrize("shape", [(3, D), (D, 3)])
+    @pytest.mark.parametrize("shape", [(3, 1500), (1500, 3)])
     def test_of_what_weights_alone_say(self, shape: tuple[int, int]) -> None:
         w_v, w_o = np.random.default_rng(0).standard_normal((2, *shape))
         assert peak(lambda: value_map(w_v, w_o.T)) < 20 * w_v.nbytes
