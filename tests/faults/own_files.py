@@ -101,7 +101,7 @@ OWN = [
     Own("run.json empty", replaced(MANIFEST, Path.touch), 3, r"o/run\.json: not JSON .*"),
     Own("run.json gone", lambda run, beside: (run / MANIFEST).unlink(), 2, r"--resume o: no run\.json; expected .*"),
     Own("no time it began at", edited(started=...), 3, r"o/run\.json: started: missing; expected .*"),
-    Own("no command", edited(command_line=["attnlab"]), 2, r"--resume o: a run of ; expected one of squares"),
+    Own("no command", edited(command_line=["attnlab"]), 2, r"--resume o: a run of nothing; expected one of squares"),
     Own("no status", edited(status=["running"]), 3, r"o/run\.json: status: .*; expected running, .*"),
     Own("a number without end", edited(started=10**4000), 3, r"o/run\.json: started: '1000.*; expected .*"),
 ]
