@@ -84,7 +84,10 @@ def rivals(folder: str, n: int) -> dict[str, Callable[[], object]]:
     def inspected(kernel: Kernel) -> Callable[[], object]:
         return lambda: run(
             InspectConfig(
-                model=facts_of(model.config, model.family, model.parameters), bench=bench, kernel=kernel, pictures=False
+                model=facts_of(model.config, model.parameters, family=model.family),
+                bench=bench,
+                kernel=kernel,
+                pictures=False,
             )
         )
 

@@ -7,6 +7,7 @@ are to be other than usual it is a new one, as are README's commands and those t
 import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -25,6 +26,17 @@ ROOT = Path(__file__).parent.parent
 NOTHING: Mapping[str, str] = {}
 #: Surroundings of a new process in which sets have another order: what repeats itself there hangs on none.
 ELSEWHERE: Mapping[str, str] = {"PYTHONHASHSEED": "1"}
+
+
+def hear_signals() -> None:
+    """Let this process and the commands that it starts be ended by signals, though nohup or a shell's & began it."""
+    for number, usual in (
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGINT, signal.default_int_handler),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 class Ended(NamedTuple):

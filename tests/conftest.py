@@ -7,6 +7,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from attnlab.maths.threads import single_threaded_products
+from tests.commands import hear_signals
+
+hear_signals()
 
 # hypothesis's own limits are by the clock: a busy machine would not keep them.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

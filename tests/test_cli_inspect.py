@@ -70,6 +70,7 @@ def test_the_document_has_its_fields_and_repeats(tmp_path: Path) -> None:
         "d_model": 18,
         "d_k": 4,
         "parameters": one["model"]["parameters"],
+        "unused_settings": [],
     }
     assert (one["n"], len(one["tokens"]), len(one["heads"])) == (11, 11, 12)
     for finding in one["findings"]:

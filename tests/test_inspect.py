@@ -379,6 +379,7 @@ class TestReport:
             "d_model": 30,
             "d_k": 3,
             "parameters": 22_713_216,
+            "unused_settings": [],
         }
         heads = fields["heads"]
         assert isinstance(heads, list)

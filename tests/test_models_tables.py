@@ -20,20 +20,21 @@ from attnlab.models.tensors import layer_sources
 Array = NDArray[Any]
 
 #: d_model 10, 5 heads of 2: enough for every family.
-SMALL = {
-    "hidden_size": 10,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 5,
-    "intermediate_size": 7,
-    "layer_norm_eps": 1e-6,
-    "query_pre_attn_scalar": 9,
-    "partial_rotary_factor": 1.0,
+SMALL = {"hidden_size": 10, "num_hidden_layers": 4, "num_attention_heads": 5}
+#: What a family says besides; all but these have an intermediate_size of 7.
+OWN: dict[str, dict[str, object]] = {
+    "distilbert": {"hidden_dim": 7},
+    "opt": {"ffn_dim": 7},
+    "bloom": {},
+    "phi": {"intermediate_size": 7, "partial_rotary_factor": 1.0},
+    "gpt_neox": {"intermediate_size": 7, "rotary_pct": 1.0},
+    "gemma2": {"intermediate_size": 7, "query_pre_attn_scalar": 9},
 }
 
 
 def specs(family: str, **settings: object) -> Any:
-    """The blocks of a family with SMALL and these settings."""
-    given = {"ffn_dim": 7, "hidden_dim": 7, **SMALL, "model_type": family, **settings}
+    """The blocks of a family with SMALL and these settings; None leaves a key out."""
+    given = {**SMALL, **OWN.get(family, {"intermediate_size": 7}), "model_type": family, **settings}
     return block_specs(FAMILIES[family], Settings(given, "config.json"))
 
 
@@ -68,7 +69,8 @@ class TestFusedTensors:
 
     def fused(self, family: str, order: str) -> dict[str, Array]:
         settings: dict[str, object] = {"hidden_size": 6, "num_attention_heads": 2, "num_hidden_layers": 1}
-        settings["partial_rotary_factor"] = 0.7  # two of three
+        if family == "gpt_neox":
+            settings["rotary_pct"] = 0.7  # two of three
         spec = specs(family, **settings)[0]
         part, head, coordinate = np.meshgrid(range(3), range(2), range(3), indexing="ij")
         codes = 100 * part + 10 * head + coordinate
@@ -312,9 +314,13 @@ class TestWhatIsNotSaid:
     )
     def test_of_every_family(self, family: str, eps: float, activation: str, position: object) -> None:
         widths = {"num_attention_heads": 2, "num_hidden_layers": 1, "hidden_size": 16, "intermediate_size": 7}
-        own = {"dim": 16, "n_heads": 2, "n_layers": 1, "hidden_dim": 7, "ffn_dim": 7, "head_dim": 8}
-        if family != "distilbert":
-            own = {**widths, "ffn_dim": 7, "head_dim": 8, "query_pre_attn_scalar": 8}
+        own: dict[str, object] = {**widths, "head_dim": 8}
+        if family == "distilbert":
+            own = {"dim": 16, "n_heads": 2, "n_layers": 1, "hidden_dim": 7, "head_dim": 8}
+        elif family == "bloom":
+            del own["intermediate_size"]
+        elif family == "gemma2":
+            own["query_pre_attn_scalar"] = 8
         (spec,) = block_specs(FAMILIES[family], Settings(own, "config.json"))
         assert (spec.norm_eps, spec.activation, spec.position) == (eps, activation, position)
         assert (spec.n_kv_heads, spec.d_k, spec.d_ff) == (2, 8, 64 if family == "bloom" else 7)

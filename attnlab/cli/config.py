@@ -104,14 +104,19 @@ def check_checkpoint(folder: str, *, json: bool) -> None:
     from attnlab.files.config import config_document
     from attnlab.files.opening import shown
     from attnlab.models.checkpoint import load_checkpoint
+    from attnlab.models.keys import unused_in_words
 
     model = load_checkpoint(folder, max_bytes=options.memory_budget(None))
     if json:
         beginning = begin_document("config-check", None, config_document(model.config))
-        print_document({**beginning, "family": model.family, "parameters": model.parameters})
+        unused = [{"key": key, "value": value} for key, value in model.unused_settings.items()]
+        known = {"family": model.family, "parameters": model.parameters, "unused_settings": unused}
+        print_document({**beginning, **known})
         return
     layers = "1 layer" if model.config.layers == 1 else f"{model.config.layers} layers"
     print_line(f"{shown(folder)}: right: {model.family}, {layers}, {model.parameters:,} parameters")
+    if model.unused_settings:
+        print_line(unused_in_words(model.unused_settings))
 
 
 @app.command(

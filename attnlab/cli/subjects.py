@@ -1,8 +1,9 @@
 """What `attnlab inspect` looks at: a checkpoint on a text, or a configuration's blocks on their own input."""
 
 import os.path
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def subject_of(source: str | None, given: texts.Given, budget: int, *, text: boo
     config = choose_config(source, None, None, None, None, budget)
     bench = load_bench(config, max_bytes=budget, kernel="auto")
     return Subject(
-        facts=facts_of(config, None, sum(parameter_count(spec) for spec in config.blocks)),
+        facts=facts_of(config, sum(parameter_count(spec) for spec in config.blocks)),
         bench=bench,
         whole=len(bench.x),
         positions=None,
@@ -80,7 +81,7 @@ def checkpoint_subject(folder: str, given: texts.Given, budget: int, *, text: bo
     if text:  # before its embeddings take what may not be taken
         choose_kernel("auto", inspection_need(model.config, len(tokens.ids), kept=0), budget)
     return Subject(
-        facts=facts_of(model.config, model.family, model.parameters),
+        facts=facts_of(model.config, model.parameters, family=model.family, unused=model.unused_settings),
         bench=model.bench(tokens, kernel="streaming", max_bytes=UNBOUNDED),
         whole=whole,
         positions=model.longest_text,
@@ -90,7 +91,9 @@ def checkpoint_subject(folder: str, given: texts.Given, budget: int, *, text: bo
     )
 
 
-def facts_of(config: "Config", family: str | None, parameters: int) -> "ModelFacts":
+def facts_of(
+    config: "Config", parameters: int, *, family: str | None = None, unused: Mapping[str, Any] | None = None
+) -> "ModelFacts":
     """A model in a few words and numbers."""
     from attnlab.experiments.inspect import ModelFacts
 
@@ -103,4 +106,5 @@ def facts_of(config: "Config", family: str | None, parameters: int) -> "ModelFac
         d_model=config.block.d_model,
         d_k=config.block.d_k,
         parameters=parameters,
+        unused_settings=unused or {},
     )

@@ -5,6 +5,7 @@ One layer is held at a time. Layers above the deepest one asked for are neither 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,14 @@ class ModelFacts:
     d_k: int
     #: all that it learns, embeddings included
     parameters: int
+    #: keys of a checkpoint's config.json that are not used, and not known to be harmless
+    unused_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, object]:
+        """The same, as JSON has it."""
+        unused = [{"key": key, "value": value} for key, value in self.unused_settings.items()]
+        facts = {name: value for name, value in vars(self).items() if name not in ("name", "unused_settings")}
+        return facts | ({} if self.family is None else {"unused_settings": unused})
 
 
 @dataclass(frozen=True, kw_only=True)

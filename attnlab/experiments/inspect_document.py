@@ -8,9 +8,8 @@ from attnlab.experiments.run_document import head_fields, heads_table
 
 def document(record: InspectRecord) -> dict[str, object]:
     """The fields of `attnlab.inspect/1`; what is not defined is null, with its reason beside it."""
-    model = {name: value for name, value in vars(record.model).items() if name != "name"}
     return {
-        "model": model,
+        "model": record.model.document(),
         "tokens": list(record.tokens) or None,
         "n": record.n,
         "text_tokens": record.text_tokens,

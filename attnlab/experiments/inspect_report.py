@@ -16,6 +16,7 @@ from attnlab.experiments.inspect_words import (
     why_undefined,
 )
 from attnlab.experiments.run_report import counted
+from attnlab.models.keys import unused_in_words
 from attnlab.records import Cell, Checks, Finding, Grid, Part, Report, Table
 
 #: Lines of the table of findings; the rest is counted.
@@ -65,6 +66,8 @@ def notes(record: InspectRecord) -> list[str]:
         said.append(f"The text has {record.text_tokens:,} tokens: cut to the {record.n:,} that the model is made for.")
     if record.remark:
         said.append(record.remark)
+    if record.model.unused_settings:
+        said.append(unused_in_words(record.model.unused_settings))
     if record.kernel.name == "streaming":
         pictures = f" Pictures show {SMALL} of the {record.n:,} queries." if record.n > SMALL else ""
         said.append(f"Streamed, {record.kernel.reason}: exact statistics, no matrix.{pictures}")

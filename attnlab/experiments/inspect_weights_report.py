@@ -259,7 +259,7 @@ def criterion(record: WeightsRecord, kind: Kind) -> str:
 def document(record: WeightsRecord) -> dict[str, object]:
     """The fields of the document that the weights fill; what is not defined is null, with its reason beside it."""
     return {
-        "model": {name: value for name, value in vars(record.model).items() if name != "name"},
+        "model": record.model.document(),
         "heads": [head_fields(head) for head in record.heads],
         "findings": [vars(finding) for kind in KINDS for finding in of_kind(record, kind)],
         "thresholds": {kind.id: {"rule": criterion(record, kind), "source": kind.source} for kind in KINDS},

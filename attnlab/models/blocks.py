@@ -7,6 +7,7 @@ from typing import Any
 from attnlab.maths.architecture import MOST_LAYERS, BlockSpec
 from attnlab.models.families import COMMON, FAMILIES
 from attnlab.models.family import Family
+from attnlab.models.keys import require_understood
 from attnlab.models.settings import Settings, resolved
 
 
@@ -16,7 +17,7 @@ def family_of(settings: Settings) -> Family:
     Raises:
         InputError: there is no such family; the text lists those there are.
     """
-    name = settings.values.get("model_type")
+    name = settings.get("model_type")
     if not isinstance(name, str) or name not in FAMILIES:
         raise settings.complaint("model_type", name, f"one of {', '.join(FAMILIES)}")
     return FAMILIES[name]
@@ -29,7 +30,7 @@ def block_specs(family: Family, settings: Settings) -> Sequence[BlockSpec]:
         InputError: config.json lacks a key, gives one a wrong value, or asks for what attnlab does not compute.
     """
     for key, value in family.only.items():
-        found = settings.values.get(key)
+        found = settings.get(key)
         if found is not None and found != value:
             raise settings.complaint(key, found, f"{value!r}: of {family.name} no other kind is known")
     fields: dict[str, Any] = {name: resolved(rule, settings) for name, rule in {**COMMON, **family.block}.items()}
@@ -37,7 +38,11 @@ def block_specs(family: Family, settings: Settings) -> Sequence[BlockSpec]:
     layers = settings.whole("layers")
     if layers > MOST_LAYERS:
         raise settings.complaint(settings.found("layers")[0], layers, f"{MOST_LAYERS:,} at most")
-    return tuple(_of_layer(family, settings, spec, layer) for layer in range(layers))
+    specs = tuple(_of_layer(family, settings, spec, layer) for layer in range(layers))
+    for rule in (family.types, family.input_norm, family.input_projection, family.final_norm, family.input_scale):
+        resolved(rule, settings)  # so that its keys have been asked for
+    require_understood(settings, specs, family)
+    return specs
 
 
 def _of_layer(family: Family, settings: Settings, spec: BlockSpec, layer: int) -> BlockSpec:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from attnlab.maths.stack import HeadRow, Stack, StackTrace
 from attnlab.models.blocks import block_specs, family_of
 from attnlab.models.embedding import Ends, checked_ids
 from attnlab.models.family import Family
+from attnlab.models.keys import unused
 from attnlab.models.layout import (
     CONFIG,
     TOKENIZER,
@@ -53,6 +55,8 @@ class Model:
     max_positions: int | None
     #: the longest text that config.json speaks of; None: none
     trained_positions: int | None
+    #: keys of config.json that are not used and not known to be harmless
+    unused_settings: Mapping[str, Any]
     #: of memory, for its tokenizer and the texts that it reads
     max_bytes: int
 
@@ -214,6 +218,7 @@ def load_checkpoint(folder: StrPath, *, keep: bool = True, max_bytes: int = MAX_
         parameters=stored_numbers(tensors),
         max_positions=ends.most_positions,
         trained_positions=settings.whole("positions") if settings.found("positions")[1] is not None else None,
+        unused_settings=unused(settings),
         max_bytes=max_bytes,
     )
 

@@ -9,7 +9,7 @@ _BERT_BLOCK = {
     "norm_position": "post",
     "activation": activation("gelu"),
     "causal": truth("is_decoder"),
-    "norm_eps": lambda settings: settings.number("norm_eps", default=1e-12),
+    "norm_eps": lambda settings: settings.number("layer_norm_eps", default=1e-12),
 }
 
 #: Devlin et al. 2019.

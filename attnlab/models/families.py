@@ -39,5 +39,4 @@ COMMON: Mapping[str, Rule] = {
     "d_k": head_width,
     "d_v": head_width,
     "d_ff": whole("d_ff"),
-    "norm_eps": lambda settings: settings.number("norm_eps"),
 }

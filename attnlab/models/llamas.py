@@ -21,7 +21,7 @@ _RMSNORM: Mapping[str, Rule] = {
     "norm_position": "pre",
     "causal": True,
     "activation": gated("silu"),
-    "norm_eps": lambda settings: settings.number("norm_eps", default=1e-6),
+    "norm_eps": lambda settings: settings.number("rms_norm_eps", default=1e-6),
     "position": rotary(),
     "bias": biases(qkv=truth("attention_bias"), output=truth("attention_bias"), mlp=truth("mlp_bias")),
 }
@@ -121,7 +121,7 @@ OLMO2 = like_llama(
         "norm_position": "output",
         "qk_norm": "rmsnorm",
         "qk_norm_over": "all",
-        "norm_eps": lambda settings: settings.number("norm_eps", default=1e-5),
+        "norm_eps": lambda settings: settings.number("rms_norm_eps", default=1e-5),
         "bias": biases(qkv=truth("attention_bias"), output=truth("attention_bias")),
     },
     modules={

@@ -69,21 +69,28 @@ def rotary(*, share: float = 1.0, base: float = 10000.0) -> Callable[[Settings],
     """Rotary positions as config.json has them: rope_parameters, or the older rope_theta and rope_scaling."""
 
     def rule(settings: Settings) -> Rotary:
-        given = settings.section("rope_parameters")
-        scaling = given if given.values else settings.section("rope_scaling")
-        merged = Settings({**settings.values, **given.values}, given.where if given.values else settings.where)
-        fraction = merged.number("rope_share", default=share)
+        given, older = settings.section("rope_parameters"), settings.section("rope_scaling")
+
+        def place(name: str) -> Settings:
+            nearer, further = given.found(name), settings.found(name)
+            return given if nearer[1] is not None or (given.values and further[1] is None) else settings
+
+        said = place("rope_share")
+        fraction = said.number("rope_share", default=share)
         width = int(min(fraction, 1.0) * head_width(settings))
         if fraction > 1 or width % 2 or width < 2:
-            key, expected = merged.found("rope_share")[0], "a share of head_dim that turns an even number"
-            raise merged.complaint(key, fraction, f"{expected} of {head_width(settings)}")
-        return Rotary(base=merged.number("rope_base", default=base), fraction=fraction, scaling=_scaling(scaling))
+            key, expected = said.found("rope_share")[0], "a share of head_dim that turns an even number"
+            raise said.complaint(key, fraction, f"{expected} of {head_width(settings)}")
+        scaling = _scaling(given if given.values else older)
+        return Rotary(base=place("rope_base").number("rope_base", default=base), fraction=fraction, scaling=scaling)
 
     return rule
 
 
 def _scaling(given: Settings) -> LinearScaling | Llama3Scaling | None:
     """How rotations are slowed for texts longer than those of training."""
+    for key in ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"):
+        given.get(key)  # a kind that does not take them goes without them
     kinds = {"default": "", "linear": "linear", "llama3": "llama3"}
     match given.word(kinds, "rope_type", "type", default="default"):
         case "linear":
@@ -114,18 +121,18 @@ def biases(
 
 def sliding_by_layer(settings: Settings, layer: int) -> int | None:
     """sliding_window in the layers that layer_types calls so, or else from max_window_layers on."""
-    if not settings.truth("use_sliding_window") or settings.found("sliding_window")[1] is None:
+    first = settings.whole("max_window_layers", default=28, least=0)
+    kinds, window = settings.get("layer_types"), settings.get("sliding_window")
+    if not settings.truth("use_sliding_window") or window is None:
         return None
-    if settings.values.get("layer_types") is not None:
+    if kinds is not None:
         return layer_type_window(settings, layer)
-    return (
-        settings.whole("sliding_window") if layer >= settings.whole("max_window_layers", default=28, least=0) else None
-    )
+    return settings.whole("sliding_window") if layer >= first else None
 
 
 def every_second_window(settings: Settings, layer: int) -> int | None:
     """sliding_window in the layers that layer_types calls so, or else in the first, third, …"""
-    if settings.values.get("layer_types") is not None:
+    if settings.get("layer_types") is not None:
         return layer_type_window(settings, layer)
     return settings.whole("sliding_window", default=4096) if layer % 2 == 0 else None
 
@@ -136,7 +143,7 @@ def layer_type_window(settings: Settings, layer: int) -> int | None:
     Raises:
         InputError: layer_types is no list of the two known words, one for each layer.
     """
-    kinds = settings.values["layer_types"]
+    kinds = settings.get("layer_types")
     known, count = ("full_attention", "sliding_attention"), settings.whole("layers")
     if not isinstance(kinds, list) or len(kinds) != count or any(kind not in known for kind in kinds):
         raise settings.complaint("layer_types", kinds, f"{count} of {' or '.join(known)}")
@@ -155,12 +162,12 @@ def one_over_root_of(name: str) -> Callable[[Settings], float]:
 
 def optional_number(name: str) -> Callable[[Settings], float | None]:
     """A number of config.json, None where it is null."""
-    return lambda settings: None if settings.values.get(name) is None else settings.number(name)
+    return lambda settings: None if settings.get(name) is None else settings.number(name)
 
 
 def optional_whole(name: str) -> Callable[[Settings], int | None]:
     """A whole number of config.json, None where it is null."""
-    return lambda settings: None if settings.values.get(name) is None else settings.whole(name)
+    return lambda settings: None if settings.get(name) is None else settings.whole(name)
 
 
 def whole_or(default: Callable[[Settings], Any], *names: str) -> Callable[[Settings], Any]:

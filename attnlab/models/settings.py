@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from attnlab.errors import InputError
@@ -22,7 +22,6 @@ SPELLINGS: Mapping[str, Sequence[str]] = {
     "d_k": ("head_dim",),
     "d_ff": ("intermediate_size", "n_inner", "ffn_dim", "hidden_dim"),
     "activation": ("hidden_activation", "hidden_act", "activation_function", "activation"),
-    "norm_eps": ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"),
     "positions": ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_sequence_length"),
     "rope_base": ("rope_theta", "rotary_emb_base"),
     "rope_share": ("partial_rotary_factor", "rotary_pct"),
@@ -31,15 +30,34 @@ SPELLINGS: Mapping[str, Sequence[str]] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """A config.json and the name that complaints give it."""
+    """A config.json, the name that complaints give it, and which of its keys have been asked for."""
 
     values: Mapping[str, Any]
     where: str
+    #: every key that was asked for, there or not; "section.key" within a section
+    asked: set[str] = field(default_factory=set)
+    #: what stands before a section's keys in `asked`
+    prefix: str = ""
+
+    def get(self, key: str) -> Any:
+        """A key's value, None where it is not there."""
+        self.asked.add(self.prefix + key)
+        return self.values.get(key)
 
     def found(self, *names: str) -> tuple[str, Any]:
         """The first of these keys that is there and not null, and its value; (first name, None) without any."""
         spelt = [spelling for name in names for spelling in SPELLINGS.get(name, (name,))]
-        return next(((key, self.values[key]) for key in spelt if self.values.get(key) is not None), (spelt[0], None))
+        given = [(key, value) for key in spelt if (value := self.get(key)) is not None]
+        return given[0] if given else (spelt[0], None)
+
+    def unasked(self) -> dict[str, Any]:
+        """What is there and was not asked for; of a section that was read, its keys as "section.key"."""
+        left = {key: value for key, value in self.values.items() if self.prefix + key not in self.asked}
+        for name, value in self.values.items():
+            if name not in left and isinstance(value, dict):
+                section = Settings(value, self.where, self.asked, f"{self.prefix}{name}.")
+                left |= {f"{name}.{key}": within for key, within in section.unasked().items()}
+        return left
 
     def whole(self, *names: str, default: int | None = None, least: int = 1) -> int:
         """A whole number.
@@ -71,7 +89,7 @@ class Settings:
         Raises:
             InputError: it is something else.
         """
-        value = self.values.get(name)
+        value = self.get(name)
         value = default if value is None else value
         if not isinstance(value, bool):
             raise self.complaint(name, value, "true or false")
@@ -95,12 +113,10 @@ class Settings:
         Raises:
             InputError: it is something else.
         """
-        value = self.values.get(name)
-        if value is None:
-            return Settings({}, f"{self.where}: {name}")
-        if not isinstance(value, dict):
+        value = self.get(name)
+        if value is not None and not isinstance(value, dict):
             raise self.complaint(name, value, "an object")
-        return Settings(value, f"{self.where}: {name}")
+        return Settings(value or {}, f"{self.where}: {name}", self.asked, f"{self.prefix}{name}.")
 
     def complaint(self, key: str, value: object, expected: str) -> InputError:
         """What is wrong with a key, for raising."""

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import attnlab
+from tests.commands import hear_signals
 from tests.faults.own_files import OWN, own_file
 from tests.faults.place import server
 from tests.faults.suite import SEED, Command, Measured, Store, Tally, power_faults, store_faults
@@ -63,6 +64,7 @@ def main() -> int:
     if (why := missing()) is not None:
         print(f"skipped: {why}")
         return 1
+    hear_signals()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as base:
         tally, losers = everything(Path(base), int(sys.argv[1]) if len(sys.argv) > 1 else 1)
