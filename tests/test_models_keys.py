@@ -138,6 +138,8 @@ def test_two_spellings_of_a_size_must_agree() -> None:
     assert understood(LLAMA, n_embd=16) == {}
     with pytest.raises(InputError, match="n_embd: 32; expected 16, as hidden_size says"):
         understood(LLAMA, n_embd=32)
+    with pytest.raises(InputError, match="hidden_act: 'relu'; expected gelu, as hidden_activation says"):
+        understood(BERT, hidden_act="relu", hidden_activation="gelu")
 
 
 def test_keys_of_nobody_are_named_in_one_line() -> None:

@@ -91,6 +91,8 @@ _ANYWAY: Mapping[str, Anyway] = {
     "use_bias": lambda value, specs, _: isinstance(value, bool),
 }
 _KINDS_OF_POSITIONS = {"rope": "rotary", "rotary": "rotary", "alibi": "alibi"}
+#: Their hidden_act is that of their first release, and stands beside the hidden_activation that counts.
+_TWO_ACTIVATIONS = ("gemma", "gemma2")
 #: Of a value that a line names.
 _MOST_SHOWN = 40
 
@@ -105,7 +107,9 @@ def require_understood(settings: Settings, specs: Sequence[BlockSpec], family: F
     Raises:
         InputError: naming the first such key.
     """
-    for name in ("d_model", "layers", "n_heads", "d_k", "d_ff", "rope_base", "rope_share"):
+    for name in SPELLINGS:
+        if name == "positions" or (name == "activation" and family.name in _TWO_ACTIVATIONS):
+            continue
         said = [(key, value) for key in SPELLINGS[name] if (value := settings.values.get(key)) is not None]
         for key, value in said[1:]:
             if value != said[0][1]:
