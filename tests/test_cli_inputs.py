@@ -97,8 +97,12 @@ class TestEmbeddingsOfOnesOwn:
         x[2, 1] = np.inf
         np.save(here / "inf.npy", x)
         ended = attnlab("run", "--embeddings", "inf.npy", "--no-figures", cwd=here)
-        assert (ended.code, ended.err) == (0, "")
-        assert "7 of 7 rows hold NaN or infinity" in ended.out
+        assert (ended.code, ended.err) == (1, "")
+        first = " ".join(ended.out.split("\n\n")[1].split())
+        assert first == (
+            "Not finite: inf.npy holds inf: 1 of 35 numbers, the first at row 2, column 1. "
+            "7 of 7 rows of the heads' weights are not finite; no mean counts them."
+        )
 
 
 @pytest.fixture(scope="module")

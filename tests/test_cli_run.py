@@ -83,7 +83,7 @@ def result(here: Path) -> Any:
 class TestJson:
     def test_has_the_fields_that_are_promised(self, result: Any) -> None:
         first = ["schema", "version", "seed", "config"]
-        assert list(result) == [*first, "tokens", "n", "kernel", "heads", "steps", "checks", "attention"]
+        assert list(result) == [*first, "tokens", "n", "kernel", "heads", "steps", "checks", "not_finite", "attention"]
         assert result["schema"] == "attnlab.run/1"
         assert result["seed"] == 0
         assert result["tokens"] is None
@@ -101,7 +101,10 @@ class TestJson:
         x = np.ones((7, 5), np.float32)
         x[0, 0] = np.nan
         np.save(here / "nan.npy", x)
-        nan = printed_json("run", "--embeddings", "nan.npy", cwd=here)
+        ended = attnlab("run", "--embeddings", "nan.npy", "--json", cwd=here)
+        assert (ended.code, ended.err) == (1, "")
+        nan = json.loads(ended.out)
+        assert nan["not_finite"] == {"where": "nan.npy", "value": "NaN", "place": [0, 0], "numbers": 1}
         (head,) = nan["heads"]
         assert head["score_mean"] is None
         assert head["score_mean_reason"]

@@ -13,7 +13,7 @@ from attnlab.experiments.run_document import csv_table
 from attnlab.experiments.run_figures import figures
 from attnlab.experiments.run_findings import findings
 from attnlab.experiments.run_qkv import run_qkv
-from attnlab.experiments.run_record import HeadResult, RunRecord, Selection, StepResult
+from attnlab.experiments.run_record import HeadResult, NotFinite, RunRecord, Selection, StepResult
 from attnlab.experiments.run_report import ratio_in_words, report, times
 from attnlab.files.embeddings import QKV
 from attnlab.records import Finding, Histogram, Series, Table
@@ -107,7 +107,13 @@ class TestTheOtherFindings:
     def test_rows_that_are_not_finite_are_told(self) -> None:
         logits = np.zeros((1, 3, 3))
         logits[0, 2] = np.nan
-        assert findings(record_of(logits))[-1] == "1 of 3 rows hold NaN or infinity, and no mean counts them."
+        record = replace(record_of(logits), not_finite=NotFinite("q", "NaN", (0, 2, 1), 1, 9))
+        first = report(record, seed=None).parts[0]
+        assert isinstance(first, Finding)
+        assert first.text == (
+            "Not finite: q holds NaN: 1 of 9 numbers, the first at head 0, row 2, column 1. "
+            "1 of 3 rows of the heads' weights are not finite; no mean counts them."
+        )
 
 
 class TestNothingToMeasure:

@@ -119,7 +119,7 @@ def inspect_text(
     """Run the model on the text layer by layer, print the result and write the files.
 
     Raises:
-        typer.Exit: a check does not hold.
+        typer.Exit: a check does not hold, or something is not finite.
     """
     from attnlab.experiments.inspect import run, steps
 
@@ -132,7 +132,7 @@ def inspect_text(
             record = run(config, advance=bar.advance, under_way=bar.name)
             bar.clear()
             answer(record, wishes, directory, beginning, arrays=way.arrays)
-    if not all(check.holds for check in record.checks):
+    if record.not_finite is not None or not all(check.holds for check in record.checks):
         raise typer.Exit(1)
 
 

@@ -245,10 +245,10 @@ def answer(
 
 
 def exit_by_checks(record: "RunRecord") -> None:
-    """Exit code 1 when a check does not hold.
+    """Exit code 1 when a check does not hold, or something is not finite.
 
     Raises:
         typer.Exit: it does not.
     """
-    if not all(check.holds for check in record.checks):
+    if record.not_finite is not None or not all(check.holds for check in record.checks):
         raise typer.Exit(1)

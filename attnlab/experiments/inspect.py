@@ -12,7 +12,8 @@ import numpy as np
 from attnlab.experiments.inspect_findings import HeadFinding, head_findings
 from attnlab.experiments.inspect_layers import Layer, LayerFindings, dense_layer, streamed_layer
 from attnlab.experiments.inspect_pictures import Pair, Shown
-from attnlab.experiments.run_record import HeadResult, Selection, chosen, shown_place
+from attnlab.experiments.nonfinite import in_bench
+from attnlab.experiments.run_record import HeadResult, NotFinite, Selection, chosen, shown_place
 from attnlab.files.kernels import DENSE, Kernel
 from attnlab.files.stacks import Bench
 from attnlab.maths.architecture import BlockSpec
@@ -80,6 +81,8 @@ class InspectRecord:
     text_tokens: int
     remark: str
     kernel: Kernel
+    #: where the run left the finite numbers, if it did
+    not_finite: NotFinite | None
     #: of each layer reported
     specs: Mapping[int, BlockSpec]
     #: by layer, then head, as they were asked for
@@ -111,7 +114,7 @@ def run(
         UsageError: a layer or head that the model does not have.
     """
     layers, heads, place = reported(config.model, config.selection)
-    bench, found = config.bench, dict[int, LayerFindings]()
+    bench, found, broken = config.bench, dict[int, LayerFindings](), list[int]()
     state = bench.stack.embedded(bench.x)
     for i in range(max(layers) + 1):
         layer = Layer(
@@ -126,10 +129,12 @@ def run(
             last=i == max(layers),
         )
         kept, state = run_layer(config, layer, advance, under_way)
+        if state.size and not np.isfinite(state.astype(np.float32, copy=False)).all():
+            broken.append(i)
         if kept is not None:
             found[i] = kept
         del layer
-    return record_of(config, {i: found[i] for i in layers})
+    return record_of(config, {i: found[i] for i in layers}, broken)
 
 
 def run_layer(
@@ -184,8 +189,12 @@ def steps(config: InspectConfig) -> int:
     )
 
 
-def record_of(config: InspectConfig, found: Mapping[int, LayerFindings]) -> InspectRecord:
-    """The record of all layers reported, in the order in which they were asked for."""
+def record_of(config: InspectConfig, found: Mapping[int, LayerFindings], broken: Sequence[int]) -> InspectRecord:
+    """The record of all layers reported, in the order in which they were asked for.
+
+    Args:
+        broken: layers whose output is not finite, reported or on the way.
+    """
     bench, n = config.bench, len(config.bench.x)
     heads = [head for layer in found.values() for head in layer.heads]
     pairs: dict[int, Sequence[Pair]] = {i: layer.pairs for i, layer in found.items()}
@@ -198,6 +207,7 @@ def record_of(config: InspectConfig, found: Mapping[int, LayerFindings]) -> Insp
         text_tokens=n if config.text_tokens is None else config.text_tokens,
         remark=config.remark,
         kernel=config.kernel,
+        not_finite=in_bench(bench, heads, broken),
         specs=specs,
         heads=heads,
         findings=head_findings(heads, pairs, specs, bench.tokens),

@@ -115,8 +115,15 @@ def head_findings(
         pairs: of each layer, heads and those nearest to them.
         specs: of each layer.
     """
-    found = [finding for head in heads for finding in of_head(head, specs[head.layer], tokens)]
-    found += [identical(layer, pair) for layer, near in pairs.items() for pair in near if pair.distance < IDENTICAL]
+    whole = [head for head in heads if not head.statistics.nonfinite_rows]  # of the others nothing can be said
+    found = [finding for head in whole for finding in of_head(head, specs[head.layer], tokens)]
+    places = {(head.layer, head.head) for head in whole}
+    found += [
+        identical(layer, pair)
+        for layer, near in pairs.items()
+        for pair in near
+        if pair.distance < IDENTICAL and {(layer, pair.one), (layer, pair.other)} <= places
+    ]
     order = [kind.name for kind in KINDS]
     telling = {"collapsed": 1.0, "near_identical": 1.0}  # the smaller, the more
     return sorted(found, key=lambda one: (order.index(one.kind), telling.get(one.kind, -1.0) * one.value))

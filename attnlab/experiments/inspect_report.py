@@ -15,6 +15,7 @@ from attnlab.experiments.inspect_words import (
     variance_in_words,
     why_undefined,
 )
+from attnlab.experiments.nonfinite import not_finite_in_words
 from attnlab.experiments.run_report import counted
 from attnlab.models.keys import unused_in_words
 from attnlab.records import Cell, Checks, Finding, Grid, Part, Report, Table
@@ -25,7 +26,9 @@ MOST_LINES = 12
 
 def report(record: InspectRecord) -> Report:
     """The report of an inspection."""
-    parts: list[Part] = [Finding(text=text, kind="note") for text in notes(record)]
+    broken = not_finite_in_words(record.not_finite, record.heads)
+    parts: list[Part] = [Finding(text=broken)] if broken else []
+    parts += [Finding(text=text, kind="note") for text in notes(record)]
     parts.append(statistic_part(record))
     if record.shown is not None:
         parts.append(shown_grid(record, record.shown))
@@ -113,6 +116,8 @@ def shown_grid(record: InspectRecord, shown: Shown) -> Grid:
 
 def findings_part(record: InspectRecord) -> Part:
     """The heads worth a look, kind by kind; at most about a dozen lines, the rest counted."""
+    if not record.findings and record.not_finite is not None:
+        return Finding(text="Of heads that are not finite in every row nothing more can be said.")
     if not record.findings:
         return Finding(text="No head stands out: no sink, none saturated, collapsed, uniform or like another.")
     of_kind = {kind: [one for one in record.findings if one.kind == kind.name] for kind in KINDS}

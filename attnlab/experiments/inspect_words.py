@@ -116,7 +116,6 @@ def rows_in_words(record: InspectRecord) -> list[str]:
     rows = record.n * len(record.heads)
     counts = {
         "see no key: their weights and outputs are 0, and no mean counts them": "empty_rows",
-        "hold NaN or infinity, and no mean counts them": "nonfinite_rows",
     }
     found = {words: int(sum(getattr(head.statistics, name) for head in record.heads)) for words, name in counts.items()}
     return [f"{count:,} of {rows:,} rows {words}." for words, count in found.items() if count]

@@ -1,8 +1,10 @@
 """What a dense and a streamed run of a bench have in common."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from attnlab.experiments.expectation import Expectation, LayerInput, expected_scores
+from attnlab.experiments.nonfinite import in_bench
 from attnlab.experiments.run_record import HeadResult, RunRecord, StepResult, result_of
 from attnlab.files.config import Config
 from attnlab.files.stacks import Bench
@@ -34,6 +36,7 @@ def record_of(
         shown=result_of(heads, shown),
         steps=steps,
         checks=checks,
+        not_finite=in_bench(bench, heads, [step.layer for step in steps if not math.isfinite(step.mean)]),
         kernel=bench.kernel,
         initialised=bench.initialised,
         weights_from_file=config.weights.file is not None,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from attnlab.experiments.nonfinite import not_finite_fields
 from attnlab.experiments.run_record import HeadResult, RunRecord
 from attnlab.maths.statistics import HeadStatistics
 
@@ -24,6 +25,7 @@ def document(record: RunRecord) -> dict[str, object]:
         "heads": [head_fields(head) for head in record.heads],
         "steps": [vars(step) for step in record.steps if step.name != "X"],
         "checks": [{"id": c.id, "holds": c.holds, "value": c.value, "bound": c.bound} for c in record.checks],
+        "not_finite": not_finite_fields(record.not_finite),
         "attention": [
             {"layer": head.layer, "head": head.head, "weights": head.weights.astype(np.float64).tolist()}
             for head in record.heads

@@ -30,12 +30,9 @@ def findings(record: RunRecord) -> list[str]:
     if record.shown.weights is None:
         said.insert(0, received_in_words(record, record.shown, subject))
     empty = int(sum(head.statistics.empty_rows for head in record.heads))
-    broken = int(sum(head.statistics.nonfinite_rows for head in record.heads))
     rows = record.n * len(record.heads)
     if empty:
         said.append(f"{empty:,} of {rows:,} rows see no key: their weights and outputs are 0, and no mean counts them.")
-    if broken:
-        said.append(f"{broken:,} of {rows:,} rows hold NaN or infinity, and no mean counts them.")
     return [sentence for sentence in said if sentence]
 
 

@@ -7,8 +7,9 @@ import numpy as np
 from attnlab.errors import UsageError
 from attnlab.experiments.checks import attention_checks, identity_check
 from attnlab.experiments.expectation import Expectation
+from attnlab.experiments.nonfinite import in_arrays
 from attnlab.experiments.run import attention_arrays, head_result, heads_with_keys
-from attnlab.experiments.run_record import HeadResult, RunRecord, Selection, chosen, result_of, shown_place
+from attnlab.experiments.run_record import HeadResult, NotFinite, RunRecord, Selection, chosen, result_of, shown_place
 from attnlab.experiments.run_sample import row_error, rows_of, sample_of, streamed_checks
 from attnlab.files.embeddings import QKV
 from attnlab.files.kernels import KernelWish, Need, choose_kernel
@@ -74,9 +75,16 @@ def run_qkv(
         shown=result_of(results, place),
         steps=(),
         checks=checks,
+        not_finite=in_arrays({"q": inputs.q, "k": inputs.k, "v": inputs.v}) or beyond(results),
         kernel=taken,
         arrays=arrays,
     )
+
+
+def beyond(heads: Sequence[HeadResult]) -> NotFinite | None:
+    """That scores of finite arrays are not finite, where they are not."""
+    broken = any(head.statistics.nonfinite_rows for head in heads)
+    return NotFinite("the product q·k") if broken else None
 
 
 def kept(inputs: AttentionInputs, heads: Sequence[int]) -> tuple[list[HeadResult], list[Check], dict[str, Array]]:

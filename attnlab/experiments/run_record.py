@@ -74,6 +74,20 @@ class StepResult:
     norm: float
 
 
+class NotFinite(NamedTuple):
+    """Where the first number stands that is not finite."""
+
+    #: the array, or the layer where finite numbers became too large
+    where: str
+    #: "NaN", "inf" or "-inf"; empty where a layer is named and no array
+    value: str = ""
+    #: its place in the array
+    place: tuple[int, ...] = ()
+    #: numbers of the array that are not finite, of so many
+    numbers: int = 0
+    size: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """All that a run found."""
@@ -93,6 +107,8 @@ class RunRecord:
     shown: HeadResult
     steps: Sequence[StepResult]
     checks: Sequence[Check]
+    #: where the run left the finite numbers, if it did
+    not_finite: NotFinite | None = None
     #: whether the matrices were kept, and why not
     kernel: Kernel = DENSE
     #: the tensors that were drawn because no file gave them

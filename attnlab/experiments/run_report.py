@@ -2,6 +2,7 @@
 
 import math
 
+from attnlab.experiments.nonfinite import not_finite_in_words
 from attnlab.experiments.run_findings import findings, head_name, is_measured, nothing_measured
 from attnlab.experiments.run_record import HeadResult, RunRecord
 from attnlab.experiments.run_streamed_report import kernel_note, sampled_grid
@@ -56,7 +57,9 @@ def report(record: RunRecord, *, seed: int | None, summary: str = "") -> Report:
         seed: printed in the heading; None when nothing was drawn.
         summary: the configuration in one sentence, if it has one.
     """
-    parts: list[Part] = [Finding(text=summary, kind="note")] if summary else []
+    broken = not_finite_in_words(record.not_finite, record.heads)
+    parts: list[Part] = [Finding(text=broken)] if broken else []
+    parts += [Finding(text=summary, kind="note")] if summary else []
     parts += kernel_note(record)
     parts += [grid for grid in [weights_grid(record, record.shown)] if grid is not None]
     parts += [Finding(text=sentence) for sentence in findings(record)]

@@ -121,7 +121,7 @@ class Settings:
     def complaint(self, key: str, value: object, expected: str) -> InputError:
         """What is wrong with a key, for raising."""
         said = "missing" if value is None else quoted(value) if isinstance(value, str) else quoted(as_text(value))[1:-1]
-        return InputError(f"{self.where}: {key}: {said}; expected {expected}")
+        return InputError(f"{self.where}: {quoted(key)[1:-1]}: {said}; expected {expected}")
 
 
 def resolved(rule: Rule, settings: Settings) -> Any:

@@ -138,8 +138,12 @@ PAST: Mapping[str, Past] = {
     # promises of what is not there
     "ten thousand layers": Past("config.json of bloom", config("bloom", n_layer=10_000), "no tensor 'transformer.h.2."),
     "an empty index": Past("model.safetensors.index.json of llama-grouped", lambda: b"{}", "no weight_map"),
-    "two kinds of heads in one matrix": Past("config.json of gpt2", config("gpt2", num_key_value_heads=1), ""),
-    "the same, head by head": Past("config.json of gpt_neox", config("gpt_neox", num_key_value_heads=1), ""),
+    "two kinds of heads in one matrix": Past(
+        "config.json of gpt2", config("gpt2", num_key_value_heads=1), "num_key_value_heads: 1; expected a"
+    ),
+    "the same, head by head": Past(
+        "config.json of gpt_neox", config("gpt_neox", num_key_value_heads=1), "num_key_value_heads: 1; expected a"
+    ),
     # deeper than Python writes
     "a family nested deep": Past("config.json of bert", config("bert", model_type=DEEP), "model_type: {'a': {"),
     "a width nested deep": Past(
