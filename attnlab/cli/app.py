@@ -11,6 +11,7 @@ import typer
 import attnlab
 from attnlab.cli.failures import guarded
 from attnlab.cli.quick import QuickCommand, QuickGroup
+from attnlab.files.opening import unchanging
 
 EPILOG = """\b
 Examples:
@@ -93,7 +94,8 @@ def run_app(arguments: list[str]) -> int:
 
     def work() -> int:
         show_whatever_it_can(sys.stdout)
-        code = build_app(needed(arguments))(args=arguments, prog_name="attnlab", standalone_mode=False)
+        with unchanging():
+            code = build_app(needed(arguments))(args=arguments, prog_name="attnlab", standalone_mode=False)
         return code if isinstance(code, int) else 0
 
     return guarded(work, debug="--debug" in arguments)

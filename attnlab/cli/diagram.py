@@ -112,6 +112,7 @@ def answer(bench: "Bench", settings: "DiagramConfig", form: str, wishes: Wishes,
             described if isinstance(described, dict) else None,
             seed if isinstance(seed, int) else None,
             bench.sha256,
+            bench.fingerprint,
         ) as directory,
     ):
         record = run(bench, settings)

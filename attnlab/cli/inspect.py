@@ -125,10 +125,10 @@ def inspect_text(
 
     subject = subject_of(source, given, way.budget, text=True)
     with progress("reading", 1, visible=not wishes.quiet) as bar:
-        config = configuration(subject, statistic, selection, way, pictures=wishes.draws)
+        bench, config = subject.bench, configuration(subject, statistic, selection, way, pictures=wishes.draws)
         bar.total = steps(config)
         beginning = begin_document("inspect", subject.seed, subject.document)
-        with run_directory(wishes, subject.document, subject.seed, config.bench.sha256) as directory:
+        with run_directory(wishes, subject.document, subject.seed, bench.sha256, bench.fingerprint) as directory:
             record = run(config, advance=bar.advance, under_way=bar.name)
             bar.clear()
             answer(record, wishes, directory, beginning, arrays=way.arrays)
@@ -213,12 +213,13 @@ def inspect_weights(source: str | None, selection: "Selection", wishes: Wishes, 
     from attnlab.files.documents import csv_bytes
 
     subject = subject_of(source, texts.Given(), way.budget, text=False)
+    bench = subject.bench
     require_weights_memory(subject.bench.config, way.budget)
     layers, heads = selection.layers, selection.heads
     count = len(layers) if layers is not None else subject.facts.layers
     with (
         progress("reading layers", count, visible=not wishes.quiet) as bar,
-        run_directory(wishes, subject.document, subject.seed, subject.bench.sha256) as directory,
+        run_directory(wishes, subject.document, subject.seed, bench.sha256, bench.fingerprint) as directory,
     ):
         record = run(
             subject.bench.stack,

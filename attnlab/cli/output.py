@@ -43,13 +43,18 @@ class Wishes:
 
 @contextmanager
 def run_directory(
-    wishes: Wishes, config: Mapping[str, object] | None, seed: int | None, inputs: Mapping[str, str]
+    wishes: Wishes,
+    config: Mapping[str, object] | None,
+    seed: int | None,
+    inputs: Mapping[str, str],
+    weights: Callable[[], object] | None = None,
 ) -> Iterator[RunDirectory | None]:
     """The run's directory, made before any work; None if nothing is to be written.
 
     Args:
         config: the resolved configuration, if there is one.
         inputs: file name -> SHA-256 of what was read.
+        weights: tells, when the run is done, what distinguishes the weights that it read.
     """
     if not wishes.writes_files:
         yield None
@@ -66,6 +71,7 @@ def run_directory(
     else:
         directory = wishes.resume
         directory.go_on(manifest)
+    directory.at_the_end = {} if weights is None else {"weights": weights}
     try:
         directory.running()
         yield directory

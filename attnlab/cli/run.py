@@ -179,7 +179,7 @@ def run_bench(
     from attnlab.maths.threads import threads_for
 
     bar.total += run_steps(bench, selection, asymmetry=way.asymmetry)
-    with run_directory(wishes, beginning["config"], beginning["seed"], bench.sha256) as directory:
+    with run_directory(wishes, beginning["config"], beginning["seed"], bench.sha256, bench.fingerprint) as directory:
         with threads_for(bench.config.block.largest_product(len(bench.x))):
             record = experiment(bench, selection, asymmetry=way.asymmetry, advance=bar.advance)
         bar.clear()

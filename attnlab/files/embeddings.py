@@ -7,7 +7,7 @@ from typing import NamedTuple
 from attnlab.errors import InputError
 from attnlab.files.csv_files import read_csv
 from attnlab.files.numpy_files import Array, npz_names, read_npy, read_npz
-from attnlab.files.opening import StrPath, listed, quoted, read_bytes, require_names, sha256, shown
+from attnlab.files.opening import StrPath, listed, quoted, read_bytes, require_names, sha256, shown, unchanging
 from attnlab.files.safetensors_files import read_safetensors, safetensors_names
 
 _EMBEDDING_NAMES = ("x", "embeddings")
@@ -59,13 +59,14 @@ def read_embeddings(
         MemoryRefused: the array takes more than `max_bytes`.
     """
     where = shown(path)
-    x = _read_sole(path, max_bytes)
+    with unchanging():
+        x, digest = _read_sole(path, max_bytes), sha256(path)
     if x.ndim != 2 or x.size == 0:
         raise InputError(f"{where}: shape {x.shape}; expected (n, width): {_towards_a_matrix(x)}")
     n, width = x.shape
     if d_model is not None and width != d_model:
         raise InputError(f"{where}: width {width}; expected {d_model}" + (f", set by {set_by}" if set_by else ""))
-    return Embeddings(x, read_tokens(tokens, n, max_bytes=max_bytes) if tokens is not None else (), sha256(path))
+    return Embeddings(x, read_tokens(tokens, n, max_bytes=max_bytes) if tokens is not None else (), digest)
 
 
 def read_tokens(path: StrPath, n: int, *, max_bytes: int) -> tuple[str, ...]:

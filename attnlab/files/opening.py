@@ -10,7 +10,7 @@ import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
-from typing import Any
+from typing import Any, NamedTuple
 
 from attnlab.errors import InputError, MemoryRefused
 
@@ -55,6 +55,55 @@ def listed(names: Collection[str], *, limit: int = 8) -> str:
     return first if len(names) <= limit else f"{first}, … ({len(names)} in all)"
 
 
+class Version(NamedTuple):
+    """Which file it is, and as of when: the same as long as nobody renames another there or writes to it."""
+
+    device: int
+    inode: int
+    size: int
+    #: nanoseconds
+    modified: int
+
+
+#: Within `unchanging`: absolute path -> the version that was opened first.
+_first: dict[str, Version] | None = None
+
+
+@contextmanager
+def unchanging() -> Iterator[None]:
+    """Within this, a file that is opened more than once has to be the same each time, or `open_regular` refuses it.
+
+    What is read, checked and hashed of a file is then one file's, though somebody renames another there meanwhile.
+    """
+    global _first
+    if _first is not None:
+        yield
+        return
+    _first = {}
+    try:
+        yield
+    finally:
+        _first = None
+
+
+def version_of(file: BufferedReader) -> Version:
+    """The version of an open file."""
+    state = os.fstat(file.fileno())
+    return Version(state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+def require_version(path: StrPath, found: Version, expected: Version) -> None:
+    """Check that a file is still the one that it was.
+
+    Raises:
+        InputError: it is another, or somebody has written to it.
+    """
+    if found != expected:
+        raise InputError(
+            f"{shown(path)}: replaced or changed while it was read; expected one file throughout: run again"
+        )
+
+
 @contextmanager
 def open_regular(path: StrPath, *, follow: bool = True) -> Iterator[BufferedReader]:
     """A regular file, opened to read bytes, for use in a `with` statement.
@@ -65,13 +114,19 @@ def open_regular(path: StrPath, *, follow: bool = True) -> Iterator[BufferedRead
         follow: whether the name may be a symbolic link's. Not where it is attnlab that chose the name.
 
     Raises:
-        InputError: the file cannot be opened or is not a regular one, or reading it in the `with` block failed.
+        InputError: the file cannot be opened or is not a regular one, or reading it in the `with` block failed, or it
+            is another file than within `unchanging` before, or was written to meanwhile.
     """
     try:
         with _open(path, 0 if follow else os.O_NOFOLLOW) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InputError(f"{shown(path)}: a pipe or a device; expected a regular file")
+            version = version_of(file)
+            if follow and _first is not None:
+                require_version(path, version, _first.setdefault(os.path.abspath(path), version))
             yield file
+            if follow:
+                require_version(path, version_of(file), version)
     except OSError as problem:
         if problem.errno == errno.ELOOP and not follow:
             raise InputError(f"{shown(path)}: a symbolic link; expected the file itself") from problem

@@ -5,9 +5,9 @@ A file is written under a temporary name in the same directory, flushed, fsynced
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -61,6 +61,8 @@ class RunDirectory:
     path: Path
     manifest: Mapping[str, object]
     started: str
+    #: what run.json says besides when everything has been written, asked for then
+    at_the_end: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     #: whether everything has been written
     done: bool = False
     #: the open directory whose lock is held; None: it is held no longer, or nothing here can be
@@ -127,6 +129,7 @@ class RunDirectory:
 
     def complete(self) -> None:
         """Say in run.json that everything was written."""
+        self.manifest = {**self.manifest, **{name: told() for name, told in self.at_the_end.items()}}
         self._say(COMPLETE, finished=_now())
         self.done = True
         self.let_go()

@@ -13,7 +13,7 @@ from attnlab.errors import InputError
 from attnlab.files.config import Config, RandomInput, load_config
 from attnlab.files.embeddings import Embeddings, read_embeddings, read_tensors
 from attnlab.files.kernels import DENSE, Kernel, KernelWish, Need, choose_kernel
-from attnlab.files.opening import listed, quoted, sha256, shown
+from attnlab.files.opening import listed, quoted, sha256, shown, unchanging
 from attnlab.maths.architecture import BlockSpec, Initialisation, Rotary
 from attnlab.maths.kernels import pays
 from attnlab.maths.plan import WORKING, plan_for, thread_bytes
@@ -58,7 +58,9 @@ def build_stack(config: Config, *, max_bytes: int, advance: Callable[[], None] =
         InputError: the weights file is missing, unreadable, or does not fit the block.
     """
     dtype = float_dtype(config.dtype)
-    given = given_weights(config, max_bytes=max_bytes)
+    with unchanging():
+        given = given_weights(config, max_bytes=max_bytes)
+        digest = sha256(config.weights.file) if config.weights.file else None
     how = config.weights.initialisation or Initialisation()
     blocks = []
     for i, spec in enumerate(config.blocks):
@@ -67,7 +69,7 @@ def build_stack(config: Config, *, max_bytes: int, advance: Callable[[], None] =
     first = layer_weights(given, 0, dtype)
     return BuiltStack(
         stack=Stack(specs=config.blocks, weights=tuple(blocks), dtype=dtype),
-        sha256=sha256(config.weights.file) if config.weights.file else None,
+        sha256=digest,
         initialised=tuple(name for name in weight_shapes(config.block) if name not in first),
     )
 
@@ -135,6 +137,8 @@ class Bench:
     initialised: tuple[str, ...]
     #: file name -> SHA-256 of what was read
     sha256: Mapping[str, str]
+    #: of a checkpoint: what tells the weights that have been read from another's
+    fingerprint: Callable[[], Mapping[str, object]] | None = None
     #: how its attention is to be computed
     kernel: Kernel = DENSE
     #: for a streamed attention, beyond its inputs and results

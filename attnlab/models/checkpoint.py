@@ -78,6 +78,11 @@ class Model:
         return None if path is None else Tokenizer(path, max_bytes=self.max_bytes)
 
     @property
+    def fingerprint(self) -> Mapping[str, object]:
+        """What tells its weights from another model's: see `Tensors.fingerprint`."""
+        return self.ends.tensors.fingerprint
+
+    @property
     def sha256(self) -> Mapping[str, str]:
         """The SHA-256 of the small files that say what the model is; the weights are too large to read for it."""
         names = [name for name in (CONFIG, TOKENIZER) if (self.folder / name).exists()]
@@ -177,6 +182,7 @@ class Model:
             random_input=False,
             initialised=(),
             sha256=self.sha256,
+            fingerprint=lambda: self.fingerprint,
             kernel=taken,
             working_bytes=min(WORKING, LEAST_WORKING + max_bytes - need.streaming),
         )

@@ -1,5 +1,6 @@
 """A checkpoint's folder: config.json, one .safetensors file or several with an index; nothing outside it is opened."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,7 +10,18 @@ import numpy as np
 
 from attnlab.errors import InputError
 from attnlab.files.numpy_files import Array
-from attnlab.files.opening import JSON_MEMORY, StrPath, listed, open_regular, quoted, read_json, shown
+from attnlab.files.opening import (
+    JSON_MEMORY,
+    StrPath,
+    Version,
+    listed,
+    open_regular,
+    quoted,
+    read_json,
+    require_version,
+    shown,
+    version_of,
+)
 from attnlab.files.safetensors_files import (
     StoredTensor,
     read_directory,
@@ -29,9 +41,14 @@ _MAX_TEXT = 1 << 28
 class Tensors:
     """The tensors of a checkpoint: their names, dtypes and shapes at hand, their numbers read when asked for."""
 
-    def __init__(self, places: Mapping[str, tuple[Path, StoredTensor]], source: Path) -> None:
-        """Places: name -> file and place in it. Source: what complaints name, the file or the index."""
-        self._places, self.source = places, source
+    def __init__(
+        self, places: Mapping[str, tuple[Path, StoredTensor]], source: Path, versions: Mapping[Path, Version]
+    ) -> None:
+        """Places: name -> file and place in it. Source: what complaints name, the file or the index. Versions: of each
+        file, as it was when its directory was read.
+        """
+        self._places, self.source, self._versions = places, source, versions
+        self._digests: dict[str, str] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._places
@@ -58,15 +75,30 @@ class Tensors:
         sound_dtype(self._places[name][1], self.where(name))
 
     def read(self, name: str) -> Array:
-        """A whole tensor, in the dtype that it is stored in."""
+        """A whole tensor, in the dtype that it is stored in.
+
+        Raises:
+            InputError: the file is another than when its directory was read, or cannot be read any more.
+        """
         path, place = self._places[name]
         with open_regular(path) as file:
-            return read_tensor(file, place, self.where(name))
+            require_version(path, version_of(file), self._versions[path])
+            tensor = read_tensor(file, place, self.where(name))
+        if name not in self._digests:
+            self._digests[name] = hashlib.sha256(np.ascontiguousarray(tensor).view(np.uint8).data).hexdigest()
+        return tensor
+
+    @property
+    def fingerprint(self) -> dict[str, object]:
+        """What tells two checkpoints apart: the SHA-256 over the names and numbers of the tensors that were read."""
+        said = "".join(f"{name} {digest}\n" for name, digest in sorted(self._digests.items()))
+        return {"sha256": hashlib.sha256(said.encode()).hexdigest(), "tensors": len(self._digests)}
 
     def rows(self, name: str, indices: Array) -> Array:
         """Some rows of a matrix, (len(indices), width), and no others are read."""
         path, place = self._places[name]
         with open_regular(path) as file:
+            require_version(path, version_of(file), self._versions[path])
             return read_rows(file, place, indices, self.where(name))
 
 
@@ -87,8 +119,8 @@ def open_tensors(folder: Path, *, max_bytes: int) -> Tensors:
         raise InputError(f"{shown(folder)}: no {WEIGHTS} and no {INDEX}; expected one of them{reason}")
     path = _inside(folder, WEIGHTS, shown(folder))
     with open_regular(path) as file:
-        held = read_directory(file, shown(path), max_bytes=max_bytes)
-    return Tensors({name: (path, place) for name, place in held.items()}, path)
+        held, version = read_directory(file, shown(path), max_bytes=max_bytes), version_of(file)
+    return Tensors({name: (path, place) for name, place in held.items()}, path, {path: version})
 
 
 def _sharded(folder: Path, max_bytes: int) -> Tensors:
@@ -99,19 +131,21 @@ def _sharded(folder: Path, max_bytes: int) -> Tensors:
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise InputError(f"{where}: no weight_map; expected one from tensors' names to files' names")
     held: dict[str, tuple[Path, dict[str, StoredTensor]]] = {}
+    versions: dict[Path, Version] = {}
     left = max_bytes - JSON_MEMORY * index.stat().st_size
     for shard in dict.fromkeys(weight_map.values()):
         path = _inside(folder, shard, f"{where}: weight_map")
         with open_regular(path) as file:
             held[shard] = path, read_directory(file, shown(path), max_bytes=left)
             left -= JSON_MEMORY * file.tell()
+            versions[path] = version_of(file)
     places = {}
     for name, shard in weight_map.items():
         path, tensors = held[shard]
         if name not in tensors:
             raise InputError(f"{shown(path)}: no tensor {quoted(name, limit=120)}; expected it there, set by {INDEX}")
         places[name] = path, tensors[name]
-    return Tensors(places, index)
+    return Tensors(places, index, versions)
 
 
 def _inside(folder: Path, name: str, where: str) -> Path:
