@@ -13,10 +13,13 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
 from attnlab.__main__ import main
 from attnlab.cli import app, failures
@@ -414,3 +417,32 @@ class TestHelp:
 
     def test_the_bare_command_shows_it(self, tmp_path: Path) -> None:
         assert attnlab(cwd=tmp_path) == attnlab("--help", cwd=tmp_path) == attnlab("-h", cwd=tmp_path)
+
+
+def options_of_one_value() -> list[tuple[str, str]]:
+    """Every command with every option of it that takes one value."""
+
+    def found(command: Any, name: str) -> Iterator[tuple[str, str]]:
+        for within in getattr(command, "commands", {}).values():
+            yield from found(within, f"{name} {within.name}".strip())
+        for one in command.params if not hasattr(command, "commands") else ():
+            if one.param_type_name == "option" and not (one.is_flag or one.multiple):
+                yield name, max(one.opts, key=len)
+
+    return list(found(typer.main.get_command(app.build_app()), ""))
+
+
+class TestAnOptionGivenTwice:
+    @pytest.mark.parametrize(("command", "option"), options_of_one_value())
+    def test_is_refused(self, command: str, option: str, tmp_path: Path) -> None:
+        line = error_line(attnlab(*command.split(), option, "1", f"{option}=2", cwd=tmp_path), 2)
+        assert (
+            line == f"{command}: {option}: given 2 times; expected once (attnlab {command} --help lists what there is)"
+        )
+
+    def test_is_not_where_it_takes_several_or_none(self, tmp_path: Path) -> None:
+        ended = attnlab("variance", "--dk", "2", "--dk", "4", "--samples", "50", "--json", "--json", cwd=tmp_path)
+        assert {row["d_k"] for row in json.loads(ended.out)["rows"]} == {2, 4}
+
+    def test_of_all_commands_there_are_many(self) -> None:
+        assert len({command for command, _ in options_of_one_value()}) >= 11

@@ -5,7 +5,7 @@ So what a parameter makes of its value, Click's `process_value`, is done here. A
 for that reads the same values itself: more slowly, and complaining in its own words.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import unwrap
 from typing import Any, get_args, get_type_hints
@@ -66,8 +66,37 @@ def read_plainly(command: Any, context: Any) -> None:
             parameter.process_value = partial(processed, parameter, READERS[kind])
 
 
+def refuse_twice(order: Sequence[Any], context: Any) -> None:
+    """Refuse an option that takes one value and is given more: the last would win without a word.
+
+    Args:
+        order: the parameters in the order in which the command line names them.
+
+    Raises:
+        TyperUsageError: naming the option.
+    """
+    for parameter in order:
+        takes_one = not (parameter.multiple or parameter.nargs == -1 or getattr(parameter, "is_flag", True))
+        if takes_one and (times := order.count(parameter)) > 1:
+            name = max(parameter.opts, key=len)
+            raise TyperUsageError(f"{name}: given {times} times; expected once", ctx=context)
+
+
 class QuickCommand(TyperCommand):
-    """A command that reads plain words and numbers plainly."""
+    """A command that reads plain words and numbers plainly, and no option's value twice."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        """As typer does; a value that would be lost is refused."""
+        parser: Any = super().make_parser(ctx)
+        parse = parser.parse_args
+
+        def parse_once(*args: Any, **options: Any) -> Any:
+            parsed = parse(*args, **options)
+            refuse_twice(parsed[2], ctx)
+            return parsed
+
+        parser.parse_args = parse_once
+        return parser
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As typer does, with the plain readers in place."""
