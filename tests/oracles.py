@@ -118,7 +118,12 @@ def naive_statistics(scores: Array, logits: Array, visible: Array, v: Array) -> 
     non_empty = [i for i in range(n) if visible[i].any()]
     every = [naive_row(i, scores, logits, visible, v) for i in non_empty]
     rows = [row for row in every if row is not None]
-    numbers = {"empty_rows": n - len(non_empty), "nonfinite_rows": len(every) - len(rows)}
+    numbers = {
+        "rows": len(rows),
+        "choosing_rows": sum(len(row.keys) > 1 for row in rows),
+        "empty_rows": n - len(non_empty),
+        "nonfinite_rows": len(every) - len(rows),
+    }
     return (
         numbers | _of_scores(rows) | _of_choice(rows) | _of_keys(rows, m) | _of_places(rows, n, m) | _of_norms(rows, v)
     )
@@ -140,8 +145,8 @@ def _of_choice(rows: list[Row]) -> dict[str, float]:
     return {
         "entropy": average([entropy(row) for row in choosing]),
         "normalized_entropy": average([entropy(row) / math.log(len(row.keys)) for row in choosing]),
-        "perplexity": average([math.exp(entropy(row)) for row in rows]),
-        "effective_keys": average([1 / math.fsum(p * p for p in row.p) for row in rows]),
+        "perplexity": average([math.exp(entropy(row)) for row in choosing]),
+        "effective_keys": average([1 / math.fsum(p * p for p in row.p) for row in choosing]),
         "max_weight": average([max(row.p) for row in choosing]),
         "saturated_fraction": average([1.0 if max(row.p) > 0.99 else 0.0 for row in choosing]),
         "jacobian_trace_mean": average([jacobian_trace(row) for row in choosing]),
@@ -152,12 +157,18 @@ def _of_choice(rows: list[Row]) -> dict[str, float]:
 def _of_keys(rows: list[Row], m: int) -> dict[str, Any]:
     received = [average([row.p[j] for row in rows]) for j in range(m)]
     best = max(received)
+    seers = [[row for row in rows if j in row.keys] for j in range(m)]
+    enough = max(min(4, len(rows)), len(rows) / 10)
+    by_seers = {j: average([row.p[j] for row in own]) for j, own in enumerate(seers) if own and len(own) >= enough}
+    most = max(by_seers.values(), default=math.nan)
     return {
         "sink_mass": received[0],
         "sink": received[0] > 0.3,
         "received": received,
         "received_max": best,
         "received_argmax": received.index(best) if rows else math.nan,
+        "received_by_seers_max": most,
+        "received_by_seers_argmax": next((j for j, share in by_seers.items() if share == most), math.nan),
     }
 
 

@@ -166,7 +166,7 @@ class TestRun:
         bench = bench_of({**PRIMES, "norm_position": "pre", "n_kv_heads": 5}, layers=3, n=53)
         dense, streamed = (run(config_of(bench, kernel)) for kernel in (DENSE, STREAMED))
         for name in SCALARS:
-            if name not in ("asymmetry", "received_argmax"):
+            if name not in ("asymmetry", "received_argmax", "received_by_seers_argmax"):
                 np.testing.assert_allclose(
                     statistic_map(streamed, name), statistic_map(dense, name), rtol=2e-5, atol=2e-6
                 )

@@ -80,7 +80,8 @@ def test_one_token(name: str) -> None:
     model = attnlab.load_checkpoint(GOLDEN / name)
     assert all((weights == 1).all() for weights in model.trace(ids).weights)
     for row in model.statistics(ids):
-        assert (row.perplexity, row.effective_keys, row.sink_mass, row.empty_rows) == (1, 1, 1, 0)
+        assert (row.sink_mass, row.rows, row.choosing_rows, row.empty_rows) == (1, 1, 0, 0)
+        assert np.isnan([row.entropy, row.perplexity, row.effective_keys, row.max_weight]).all()
 
 
 def test_a_definition_that_is_wrong_is_told_from_them() -> None:

@@ -22,8 +22,9 @@ SECTION_5 = [
     "entropy", "normalized_entropy", "perplexity", "effective_keys",
     "max_weight", "saturated_fraction", "jacobian_trace_mean", "jacobian_trace_median",
     "sink_mass", "sink", "received", "received_max", "received_argmax",
+    "received_by_seers_max", "received_by_seers_argmax",
     "self_mass", "previous_mass", "next_mass", "distance",
-    "asymmetry", "norm_bound", "empty_rows", "nonfinite_rows",
+    "asymmetry", "norm_bound", "rows", "choosing_rows", "empty_rows", "nonfinite_rows",
 ]
 # fmt: on
 
@@ -133,14 +134,18 @@ class TestByHand:
             ("score_mean", 2 / 7 * math.log(2)),
             ("score_max", math.log(2)),
             ("entropy", (math.log(5) - 0.8 * math.log(2) + math.log(3)) / 2),
-            ("perplexity", (5 / 2**0.8 + 3 + 1) / 3),
-            ("effective_keys", (25 / 9 + 3 + 1) / 3),
+            ("perplexity", (5 / 2**0.8 + 3) / 2),
+            ("effective_keys", (25 / 9 + 3) / 2),
             ("max_weight", (2 / 5 + 1 / 3) / 2),
             ("saturated_fraction", 0),
             ("jacobian_trace_mean", (16 / 25 + 2 / 3) / 2),
             ("sink_mass", (2 / 5 + 1 / 3) / 3),
             ("received_max", (1 / 5 + 1 / 3 + 1) / 3),
             ("received_argmax", 2),
+            ("received_by_seers_max", (1 / 5 + 1 / 3 + 1) / 3),  # keys 0 and 1 are seen by too few of three rows
+            ("received_by_seers_argmax", 2),
+            ("rows", 3),
+            ("choosing_rows", 2),
             ("self_mass", (2 / 5 + 1 / 3 + 1) / 3),
             ("previous_mass", 1 / 3),
             ("next_mass", (2 / 5 + 1 / 3) / 2),

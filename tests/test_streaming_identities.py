@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 #: Statistics of where tokens look: not kept when tokens change places.
 OF_PLACES = (
-    *("received", "received_argmax", "sink_mass", "sink", "asymmetry"),
+    *("received", "received_argmax", "received_by_seers_argmax", "sink_mass", "sink", "asymmetry"),
     *("self_mass", "previous_mass", "next_mass", "distance"),
 )
 OF_SCORES = ("score_mean", "score_max", "logit_max", "score_variance")
@@ -85,8 +85,8 @@ def tied(found: StreamedAttention) -> tuple[str, ...]:
     """The choice of a key is not compared where two get as much to 1e-9 (a row of one visible key gives 1)."""
     received = np.sort(found.statistics.received, axis=-1)
     if received.shape[-1] > 1 and (received[..., -1] - received[..., -2] < 1e-9).any():
-        return ("received_argmax",)
-    return ()
+        return ("received_argmax", "received_by_seers_argmax")
+    return ("received_by_seers_argmax",) if (found.statistics.received_by_seers_max > 1 - 1e-9).any() else ()
 
 
 @settings(max_examples=25)

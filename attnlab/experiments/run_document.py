@@ -11,7 +11,14 @@ from attnlab.maths.statistics import HeadStatistics
 #: Up to so many tokens the matrices themselves are in the document.
 MATRIX_TOKENS = 64
 #: Statistics that are not floating numbers.
-WHOLE = ("received_argmax", "empty_rows", "nonfinite_rows")
+WHOLE = (
+    "received_argmax",
+    "received_by_seers_argmax",
+    "rows",
+    "choosing_rows",
+    "empty_rows",
+    "nonfinite_rows",
+)
 #: Statistics with one number per head, in the order in which they are documented.
 SCALARS = tuple(name for name in HeadStatistics._fields if name not in ("received", "reasons"))
 

@@ -233,7 +233,7 @@ def _place_shares(panel: PanelPass, factors: list[Array]) -> Array:
 
 
 def head_rows(panels: Sequence[PanelSums | RowSums], output: Array, received: Array, *, square: bool) -> RowSums:
-    """A head's rows from its panels, in order.
+    """A head's rows from its panels, in order; who sees each key is counted elsewhere.
 
     Args:
         output: (n, e).
@@ -245,7 +245,9 @@ def head_rows(panels: Sequence[PanelSums | RowSums], output: Array, received: Ar
         own = list(run)
         count = sum(len(panel.visible) for panel in own)
         if kind is RowSums:
-            parts += [panel._replace(received=np.zeros(0)) for panel in own if isinstance(panel, RowSums)]
+            parts += [
+                panel._replace(received=np.zeros(0), seers=np.zeros(0)) for panel in own if isinstance(panel, RowSums)
+            ]
         else:
             whole = PanelSums(*(np.concatenate(column) for column in zip(*own, strict=True)))
             parts.append(_row_sums(whole, output[start : start + count], square=square))
@@ -275,4 +277,5 @@ def _row_sums(sums: PanelSums, output: Array, *, square: bool) -> RowSums:
         distance=sums.distance / total if square else np.full(len(seen), np.nan),
         norm_ratio=lengths(output) / np.where(sums.value_max > 0, sums.value_max, np.nan),
         received=np.zeros(0),
+        seers=np.zeros(0),
     )

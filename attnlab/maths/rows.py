@@ -50,6 +50,8 @@ class RowSums(NamedTuple):
     norm_ratio: Array
     #: (…, h, m): Σ_i p_ij over sound rows
     received: Array
+    #: (…, h, m): how many sound rows see the key
+    seers: Array
 
 
 def row_sums(steps: AttentionSteps, value_norms: Array, *, first: int = 0, square: bool | None = None) -> RowSums:
@@ -65,24 +67,26 @@ def row_sums(steps: AttentionSteps, value_norms: Array, *, first: int = 0, squar
     heads = max(1, steps.scores[..., 0, 0].size) if n and m else 1
     height = max(1, PANEL // max(1, heads * m))
     places = first if (n == m if square is None else square) else None
-    panels, received = [], np.zeros((*steps.scores.shape[:-2], m))
+    panels, received, seen = [], *np.zeros((2, *steps.scores.shape[:-2], m))
     for start in range(0, max(n, 1), height):
         panel = _panel(steps, value_norms, slice(start, min(start + height, n)), places)
         received += panel.received
-        panels.append(panel._replace(received=received[..., :0]))  # one per panel would grow with n
-    return RowSums(*joined_rows(panels))._replace(received=received)
+        seen += panel.seers
+        nothing = received[..., :0]  # one per panel would grow with n
+        panels.append(panel._replace(received=nothing, seers=nothing))
+    return RowSums(*joined_rows(panels))._replace(received=received, seers=seen)
 
 
 def no_rows(n: int, m: int) -> RowSums:
     """Room for n rows on m keys, to be filled."""
     fields = {name: np.zeros(n) for name in RowSums._fields}
-    return RowSums(**(fields | {"sound": np.zeros(n, dtype=bool), "received": np.zeros(m)}))
+    return RowSums(**(fields | {"sound": np.zeros(n, dtype=bool), "received": np.zeros(m), "seers": np.zeros(m)}))
 
 
 def joined_rows(panels: list[RowSums]) -> Iterator[Array]:
-    """Panels one below the other; what keys received is added up."""
+    """Panels one below the other; what belongs to keys is added up."""
     for name, parts in zip(RowSums._fields, zip(*panels, strict=True), strict=True):
-        yield sum(parts[1:], parts[0]) if name == "received" else np.concatenate(parts, axis=-1)
+        yield sum(parts[1:], parts[0]) if name in ("received", "seers") else np.concatenate(parts, axis=-1)
 
 
 def _panel(steps: AttentionSteps, value_norms: Array, rows: slice, places: int | None) -> RowSums:
@@ -124,6 +128,7 @@ def _panel(steps: AttentionSteps, value_norms: Array, rows: slice, places: int |
         distance=distance,
         norm_ratio=norm_ratio,
         received=p.sum(axis=-2),
+        seers=(seen & sound[..., None]).sum(axis=-2, dtype=np.float64),
     )
 
 

@@ -1,7 +1,8 @@
 """The statistics of one attention, per head, each defined once: from sums over its rows to the numbers people read.
 
 A new statistic is one entry of `STATISTICS` and one field of `HeadStatistics`; every path that fills `RowSums` has it.
-Rows weigh equally. Rows that see no key, and rows that hold a NaN or inf, are counted and stay out of the means.
+Rows weigh equally, and each statistic is a mean over one of two populations. *Rows*: all but those that see no key and
+those that hold a NaN or inf; where tokens look. *Choosing rows*: rows with two visible keys or more; how a row chooses.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,9 @@ NO_ROW = "no row of this attention defines it"
 NO_ASYMMETRY = "a row is not finite, or every row is empty"
 #: The statistics that need query i and key i to be the same token.
 SQUARE_ONLY = ("self_mass", "previous_mass", "next_mass", "distance", "asymmetry")
+#: A key that fewer rows see than this share of them, or than so many, is not ranked by what its seers give it: what the
+#: last of a causal text give to themselves is no sink.
+SEERS, FEWEST_SEERS = 0.1, 4
 #: A head is a sink when key 0 gets more than this on average (Gu et al. 2024).
 SINK = 0.3
 
@@ -47,12 +51,16 @@ class HeadStatistics(NamedTuple):
     received: Array
     received_max: Array
     received_argmax: Array
+    received_by_seers_max: Array
+    received_by_seers_argmax: Array
     self_mass: Array
     previous_mass: Array
     next_mass: Array
     distance: Array
     asymmetry: Array
     norm_bound: Array
+    rows: Array
+    choosing_rows: Array
     empty_rows: Array
     nonfinite_rows: Array
     #: why a statistic is not defined here at all, by its name
@@ -169,6 +177,31 @@ def _received_argmax(rows: RowSums) -> Array:
     return np.where(rows.sound.any(axis=-1), rows.received.argmax(axis=-1), np.nan)
 
 
+def _by_seers(rows: RowSums) -> Array:
+    """Per key, the mean weight that the rows which see it give it, (…, h, m); −inf where too few do.
+
+    Source: Gu et al. 2024's α_k.
+    """
+    count = rows.sound.sum(axis=-1)[..., None]
+    enough = np.maximum(np.minimum(FEWEST_SEERS, count), SEERS * count)
+    ranked = (rows.seers > 0) & (rows.seers >= enough)
+    return np.where(ranked, rows.received / np.where(rows.seers > 0, rows.seers, 1), -np.inf)
+
+
+def _by_seers_max(rows: RowSums) -> Array:
+    """The largest of these; NaN where no row is sound."""
+    largest = _by_seers(rows).max(axis=-1, initial=-np.inf)
+    return np.where(np.isneginf(largest), np.nan, largest)
+
+
+def _by_seers_argmax(rows: RowSums) -> Array:
+    """The key that gets it; NaN where no row is sound."""
+    shares = _by_seers(rows)
+    if shares.shape[-1] == 0:
+        return np.full(rows.sound.shape[:-1], np.nan)
+    return np.where(np.isneginf(shares.max(axis=-1)), np.nan, shares.argmax(axis=-1))
+
+
 _sink_mass = _mean(lambda rows: rows.first)
 
 #: name -> how it comes from the row sums
@@ -179,8 +212,8 @@ STATISTICS: dict[str, Callable[[RowSums], Array]] = {
     "logit_max": _largest(lambda rows: rows.logit_max),
     "entropy": _mean_choosing(lambda rows: rows.entropy),
     "normalized_entropy": _mean_choosing(lambda rows: rows.entropy / np.log(np.maximum(rows.visible, 2))),
-    "perplexity": _mean(lambda rows: np.exp(rows.entropy)),
-    "effective_keys": _mean(lambda rows: 1 / np.where(rows.square > 0, rows.square, 1)),
+    "perplexity": _mean_choosing(lambda rows: np.exp(rows.entropy)),
+    "effective_keys": _mean_choosing(lambda rows: 1 / np.where(rows.square > 0, rows.square, 1)),
     "max_weight": _mean_choosing(lambda rows: rows.top),
     "saturated_fraction": _mean_choosing(lambda rows: (rows.top > SATURATED).astype(np.float64)),
     "jacobian_trace_mean": _mean_choosing(lambda rows: rows.jacobian_trace),
@@ -190,11 +223,15 @@ STATISTICS: dict[str, Callable[[RowSums], Array]] = {
     "received": _received,
     "received_max": _received_max,
     "received_argmax": _received_argmax,
+    "received_by_seers_max": _by_seers_max,
+    "received_by_seers_argmax": _by_seers_argmax,
     "self_mass": _mean_seen(lambda rows: rows.itself),
     "previous_mass": _mean_seen(lambda rows: rows.previous),
     "next_mass": _mean_seen(lambda rows: rows.following),
     "distance": _mean_seen(lambda rows: rows.distance),
     "norm_bound": _largest(lambda rows: rows.norm_ratio),
+    "rows": lambda rows: rows.sound.sum(axis=-1),
+    "choosing_rows": lambda rows: _choosing(rows).sum(axis=-1),
     "empty_rows": lambda rows: (rows.visible == 0).sum(axis=-1),
     "nonfinite_rows": lambda rows: ((rows.visible > 0) & ~rows.sound).sum(axis=-1),
 }

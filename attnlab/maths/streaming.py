@@ -20,6 +20,7 @@ from attnlab.maths.panels import PanelFunction
 from attnlab.maths.plan import plan_for
 from attnlab.maths.precision import Array, rounded
 from attnlab.maths.rows import RowSums, no_rows
+from attnlab.maths.seers import seers
 from attnlab.maths.skew import Normalisers, blocks_of, head_asymmetry
 from attnlab.maths.statistics import NO_ASYMMETRY, GatheredHeads, HeadStatistics, place_reasons
 from attnlab.maths.threads import single_threaded_products
@@ -116,6 +117,7 @@ def stream(
                 advance()
             if job.queries.stop == n:
                 rows = head_rows(panels, output[place], received, square=n == m)
+                rows = rows._replace(seers=seers(job.head, rows))
                 skew = _skew(job, rows, pool, advance) if wanted else None
                 heads.add(rows, skew)
                 panels, received = [], np.zeros(m)
