@@ -83,7 +83,18 @@ def result(here: Path) -> Any:
 class TestJson:
     def test_has_the_fields_that_are_promised(self, result: Any) -> None:
         first = ["schema", "version", "seed", "config"]
-        assert list(result) == [*first, "tokens", "n", "kernel", "heads", "steps", "checks", "not_finite", "attention"]
+        assert list(result) == [
+            *first,
+            "tokens",
+            "n",
+            "kernel",
+            "heads",
+            "steps",
+            "checks",
+            "not_finite",
+            "barred_rows",
+            "attention",
+        ]
         assert result["schema"] == "attnlab.run/1"
         assert result["seed"] == 0
         assert result["tokens"] is None

@@ -118,6 +118,39 @@ class TestFindings:
         elsewhere = found(record, "sink", 1)
         assert elsewhere.text == 'head 0.1 puts 70 % of its weight on token 23 "[SEP]": a sink'
 
+    @KERNELS
+    def test_sinks_are_told_a_line_a_token(self, kernel: Kernel) -> None:
+        """8 heads on token 0, 5 on token 3, one on token 20, one that spreads: 3 lines, none hidden."""
+        made = {head: np.zeros((24, 24)) for head in range(15)}
+        for head in range(14):
+            made[head][:, 0 if head < 8 else 3 if head < 13 else 20] = 3.0 + head / 5
+        record = run(config_of(lookup_bench(made), kernel))
+        (table,) = (part for part in report(record).parts if isinstance(part, Table) and "worth" in part.title)
+        lines = [row for row in table.rows if row[1] == "sink"]
+        assert lines == [
+            ("8 heads", "sink", '47 to 78 % on token 0 "[CLS]": 0.7, 0.6, 0.5, …'),
+            ("5 heads", "sink", '81 to 91 % on token 3 "w3": 0.12, 0.11, 0.10, …'),
+            ("0.13", "sink", '92 % of its weight on token 20 "w20"'),
+        ]
+        keys = [one["key"] for one in document(record)["findings"] if one["kind"] == "sink"]  # type: ignore[attr-defined]
+        assert sorted(keys) == [0] * 8 + [3] * 5 + [20]
+
+    @KERNELS
+    def test_a_later_key_goes_by_those_that_see_it(self, kernel: Kernel) -> None:
+        """Causal, all weight on key 12 of 24 from its query on: half of the rows see it, and all of them look there."""
+        made = {0: np.zeros((24, 24)), 1: np.zeros((24, 24)), 2: 9.0 * np.eye(24)}
+        made[0][:, 12], made[1][:, 12] = 6.0, 2.0
+        bench = lookup_bench(made)
+        causal = tuple(replace(spec, causal=True) for spec in bench.stack.specs)
+        bench = replace(bench, stack=replace(bench.stack, specs=causal), config=replace(bench.config, block=causal[0]))
+        record = run(config_of(bench, kernel))
+        one = found(record, "sink", 0)
+        assert one.key == 12
+        assert one.value > 0.9
+        assert float(record.heads[0].statistics.received_max) < 0.6  # of all rows
+        assert one.text.startswith("head 0.0 puts 9")
+        assert not [one for one in record.findings if one.kind == "sink" and one.head == 2]  # each looks at itself
+
     def test_the_nearest_head_is_named(self) -> None:
         one = found(run(config_of(lookup_bench(tables()), STREAMED)), "near_identical", 5)
         assert (one.other, one.value < 0.05) == (6, True)

@@ -76,6 +76,25 @@ def test_arrays_that_are_given_are_named(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("low", [-10_000.0, np.finfo(np.float32).min, np.finfo(np.float16).min])
+@pytest.mark.parametrize("kernel", ["dense", "streaming"])
+def test_rows_that_are_hidden_by_numbers_are_counted_and_said(tmp_path: Path, low: float, kernel: str) -> None:
+    """Rows 1 and 3 of 4 are barred in both heads; row 2 sees one key, and row 0 none at all: neither is."""
+    q, k, v = np.random.default_rng(0).standard_normal((3, 2, 4, 5)).astype(np.float32)
+    bias = np.zeros((4, 4), np.float32)
+    bias[1], bias[3], bias[2, 1:] = low, low, low
+    bias[3, 2], bias[0] = -np.inf, -np.inf
+    np.savez(tmp_path / "mine.npz", q=q, k=k, v=v, bias=bias)
+    ended = attnlab("run", "--qkv", "mine.npz", "--kernel", kernel, "--no-figures", cwd=tmp_path)
+    assert ended.code == 0
+    said = "4 of 8 rows have a bias of −10,000 or so on every key that they see"
+    assert said in " ".join(ended.out.split())
+    result = json.loads(attnlab("run", "--qkv", "mine.npz", "--kernel", kernel, "--json", cwd=tmp_path).out)
+    assert result["barred_rows"] == 4
+    assert [head["rows"] for head in result["heads"]] == [3, 3]
+    assert [head["empty_rows"] for head in result["heads"]] == [1, 1]
+
+
 class TestTheFirstPlace:
     def test_of_several_counts_all_and_names_the_first(self) -> None:
         x = np.zeros((3000, 4), np.float16)

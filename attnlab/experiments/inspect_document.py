@@ -28,9 +28,9 @@ def document(record: InspectRecord) -> dict[str, object]:
 
 
 def finding_fields(one: HeadFinding) -> dict[str, object]:
-    """One finding; `other` is the head that it hardly differs from."""
+    """One finding; `other` is the head that it hardly differs from, `key` the token that a sink is."""
     fields = {"layer": one.layer, "head": one.head, "kind": one.kind, "value": one.value, "text": one.text}
-    return fields if one.other is None else {**fields, "other": one.other}
+    return fields | {name: value for name, value in (("other", one.other), ("key", one.key)) if value is not None}
 
 
 def rate_fields(record: InspectRecord) -> dict[str, object]:

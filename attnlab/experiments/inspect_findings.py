@@ -46,7 +46,8 @@ KINDS = (
     Kind(
         "sink",
         "sink",
-        f"more than {SINK} of its weight on one key (key 0, or whichever gets most)",
+        f"more than {SINK} of its weight on key 0, or of the weight of the rows that see it on whichever key gets most "
+        "of theirs",
         f"{SINK} is Gu et al. 2024's, for key 0; for other keys, such as [SEP] (Clark et al. 2019), ours",
     ),
     Kind(
@@ -101,6 +102,8 @@ class HeadFinding:
     short: str
     #: the head of the same layer that it hardly differs from
     other: int | None = None
+    #: the key that a sink is
+    key: int | None = None
 
 
 def head_findings(
@@ -133,13 +136,13 @@ def of_head(head: HeadResult, spec: BlockSpec, tokens: Sequence[str]) -> Iterato
     """What one head's own statistics say."""
     values = head.statistics
 
-    def finding(kind: str, value: float, short: str, text: str) -> HeadFinding:
-        name = f"head {head.layer}.{head.head}"
-        return HeadFinding(layer=head.layer, head=head.head, kind=kind, value=value, short=short, text=f"{name} {text}")
+    def finding(kind: str, value: float, short: str, text: str, key: int | None = None) -> HeadFinding:
+        text = f"head {head.layer}.{head.head} {text}"
+        return HeadFinding(layer=head.layer, head=head.head, kind=kind, value=value, short=short, text=text, key=key)
 
     for key, mass in sinks(values, spec, head.n):
         short = f"{percent(mass)} of its weight on {named(tokens, key)}"
-        yield finding("sink", mass, short, f"puts {short}: a sink")
+        yield finding("sink", mass, short, f"puts {short}: a sink", key)
     saturated, share = float(values.saturated_fraction), float(values.normalized_entropy)
     if saturated > MOSTLY_SATURATED:
         short = f"in {percent(saturated)} of its rows one key holds over 0.99"
@@ -160,14 +163,18 @@ def of_head(head: HeadResult, spec: BlockSpec, tokens: Sequence[str]) -> Iterato
 
 
 def sinks(values: HeadStatistics, spec: BlockSpec, n: int) -> Iterator[tuple[int, float]]:
-    """The keys that take more than SINK of a head's weight, and more than they would get from uniform weights."""
-    at = values.received_argmax
-    received = [(0, float(values.sink_mass))]
-    if not math.isnan(at) and int(at) != 0:
-        received.append((int(at), float(values.received_max)))
-    for key, mass in received:
-        if mass > SINK and mass > EVEN_SHARES * even_share(spec, n, key):
-            yield key, mass
+    """The keys that take more than SINK of a head's weight, and more than they would get from uniform weights.
+
+    Key 0, and the key that gets most of the rows which see it: of all rows a later one gets less, the fewer see it.
+    """
+    at, mass = values.received_by_seers_argmax, float(values.sink_mass)
+    if mass > SINK and mass > EVEN_SHARES * even_share(spec, n, 0):
+        yield 0, mass
+    if math.isnan(at) or int(at) == 0:
+        return
+    key, mass = int(at), float(values.received_by_seers_max)
+    if mass > SINK and mass > EVEN_SHARES * even_share_of_seers(spec, n, key):
+        yield key, mass
 
 
 def neighbours(values: HeadStatistics, spec: BlockSpec, n: int) -> Iterator[tuple[str, float, str]]:
@@ -183,6 +190,13 @@ def even_share(spec: BlockSpec, n: int, key: int) -> float:
     first, last = reach(spec, n)
     seen = (first <= key) & (key <= last)
     return float(np.where(seen, 1 / (last - first + 1), 0.0).mean())
+
+
+def even_share_of_seers(spec: BlockSpec, n: int, key: int) -> float:
+    """The same over the queries that see the key; 0 if none does."""
+    first, last = reach(spec, n)
+    seen = (first <= key) & (key <= last)
+    return float((1 / (last - first + 1))[seen].mean()) if seen.any() else 0.0
 
 
 def even_share_of_neighbour(spec: BlockSpec, n: int, step: int) -> float:

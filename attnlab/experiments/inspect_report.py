@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from attnlab.experiments.inspect import InspectRecord, ModelFacts
-from attnlab.experiments.inspect_findings import KINDS, HeadFinding, Kind
+from attnlab.experiments.inspect_findings import KINDS, HeadFinding, Kind, named, percent
 from attnlab.experiments.inspect_pictures import SMALL, Shown
 from attnlab.experiments.inspect_words import (
     TITLES,
@@ -22,6 +22,8 @@ from attnlab.records import Cell, Checks, Finding, Grid, Part, Report, Table
 
 #: Lines of the table of findings; the rest is counted.
 MOST_LINES = 12
+#: Heads that a line about many of them names.
+NAMED = 3
 
 
 def report(record: InspectRecord) -> Report:
@@ -122,8 +124,8 @@ def findings_part(record: InspectRecord) -> Part:
         return Finding(text="No head stands out: no sink, none saturated, collapsed, uniform or like another.")
     of_kind = {kind: [one for one in record.findings if one.kind == kind.name] for kind in KINDS}
     present = {kind: found for kind, found in of_kind.items() if found}
-    most = lines_each([len(found) for found in present.values()])
-    rows = [row for kind, found in present.items() for row in kind_rows(kind, found, most)]
+    most = lines_each([len(by_key(found) or found) for found in present.values()])
+    rows = [row for kind, found in present.items() for row in kind_rows(kind, found, most, record.tokens)]
     note = "" if all(len(found) <= most for found in present.values()) else "the rest: result.json"
     return Table(title="Heads worth a look", columns=("head", "", ""), rows=rows, note=note)
 
@@ -136,9 +138,33 @@ def lines_each(counts: Sequence[int]) -> int:
     return most
 
 
-def kind_rows(kind: Kind, found: Sequence[HeadFinding], most: int) -> list[tuple[Cell, ...]]:
-    """The first findings of one kind, and how many more there are."""
+def by_key(found: Sequence[HeadFinding]) -> dict[int, list[HeadFinding]]:
+    """Findings about a key by that key, those of most heads first; none of other kinds."""
+    keys: dict[int, list[HeadFinding]] = {}
+    for one in found:
+        if one.key is not None:
+            keys.setdefault(one.key, []).append(one)
+    return dict(sorted(keys.items(), key=lambda item: (-len(item[1]), item[0])))
+
+
+def key_row(kind: Kind, key: int, found: Sequence[HeadFinding], tokens: Sequence[str]) -> tuple[Cell, ...]:
+    """All heads for which a key is one of that kind, in one line: the strongest are named."""
+    if len(found) == 1:
+        return (f"{found[0].layer}.{found[0].head}", kind.words, found[0].short)
+    least, largest = min(one.value for one in found), max(one.value for one in found)
+    names = ", ".join(f"{one.layer}.{one.head}" for one in found[:NAMED]) + (", …" if len(found) > NAMED else "")
+    much = percent(largest) if percent(least) == percent(largest) else f"{percent(least)[:-2]} to {percent(largest)}"
+    return (counted(len(found), "head"), kind.words, f"{much} on {named(tokens, key)}: {names}")
+
+
+def kind_rows(kind: Kind, found: Sequence[HeadFinding], most: int, tokens: Sequence[str]) -> list[tuple[Cell, ...]]:
+    """The first findings of one kind, and how many more there are; of those about keys a line for each key."""
     rows: list[tuple[Cell, ...]] = []
+    if keys := by_key(found):
+        rows += [key_row(kind, key, own, tokens) for key, own in list(keys.items())[:most]]
+        if len(keys) > most:
+            rows.append(("", kind.words, f"and {len(keys) - most} more keys"))
+        return rows
     for one in found[:most]:
         head = f"{one.layer}.{one.head}" + ("" if one.other is None else f", {one.layer}.{one.other}")
         rows.append((head, kind.words, one.short))

@@ -81,7 +81,10 @@ def sinks_in_words(record: InspectRecord) -> str:
     if not measured:
         return ""
     rate = number(sinks / measured)
-    said = f"Sink rate {rate}: {sinks:,} of {measured:,} heads put over {SINK} of their weight on token 0"
+    said = (
+        f"Sink rate {rate}: {sinks:,} of {measured:,} heads put over {SINK} of their weight on token 0, "
+        f"at {record.n:,} tokens"
+    )
     even = max(even_share(spec, record.n, 0) for spec in record.specs.values())
     if sinks and EVEN_SHARES * even > SINK:
         said += f"; but on so short a text uniform weights put {even:.2f} there"

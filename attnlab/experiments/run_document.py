@@ -33,6 +33,7 @@ def document(record: RunRecord) -> dict[str, object]:
         "steps": [vars(step) for step in record.steps if step.name != "X"],
         "checks": [{"id": c.id, "holds": c.holds, "value": c.value, "bound": c.bound} for c in record.checks],
         "not_finite": not_finite_fields(record.not_finite),
+        "barred_rows": record.barred_rows,
         "attention": [
             {"layer": head.layer, "head": head.head, "weights": head.weights.astype(np.float64).tolist()}
             for head in record.heads

@@ -33,6 +33,11 @@ def findings(record: RunRecord) -> list[str]:
     rows = record.n * len(record.heads)
     if empty:
         said.append(f"{empty:,} of {rows:,} rows see no key: their weights and outputs are 0, and no mean counts them.")
+    if record.barred_rows:
+        said.append(
+            f"{record.barred_rows:,} of {rows:,} rows have a bias of −10,000 or so on every key that they see: "
+            "they were meant to be hidden, and count as real. Write -inf, or a mask of booleans."
+        )
     return [sentence for sentence in said if sentence]
 
 

@@ -24,6 +24,10 @@ from attnlab.maths.streaming import stream
 from attnlab.records import Check
 from attnlab.theory.memory import dense_bytes, streaming_bytes
 
+#: A bias as low hides a key for all that float32 can tell; −10,000 is written so, in bfloat16 −9,984.
+BARRED = -9_000.0
+#: Biases that are looked at together.
+AT_ONCE = 1 << 18
 UNKNOWN = Expectation(kind=None, reason="q, k and v were given: nothing is known of what made them")
 
 
@@ -76,9 +80,32 @@ def run_qkv(
         steps=(),
         checks=checks,
         not_finite=in_arrays({"q": inputs.q, "k": inputs.k, "v": inputs.v}) or beyond(results),
+        barred_rows=barred_rows(inputs, heads),
         kernel=taken,
         arrays=arrays,
     )
+
+
+def barred_rows(inputs: AttentionInputs, heads: Sequence[int]) -> int:
+    """Rows of these heads in which each key that is not hidden has a bias of `BARRED` or less.
+
+    Where others write −10,000 or the least number that there is for "hidden", the softmax of such a row is one over
+    keys that were all to be hidden: it is counted as the row that it is, and said.
+    """
+    if not isinstance(inputs.bias, np.ndarray):
+        return 0
+    bias = np.broadcast_to(inputs.bias, inputs.shape)
+    mask = None if not isinstance(inputs.mask, np.ndarray) else np.broadcast_to(inputs.mask, inputs.shape)
+    count, height = 0, max(1, AT_ONCE // max(1, inputs.shape[-1]))
+    for head in heads:
+        for start in range(0, inputs.shape[-2], height):
+            rows = slice(start, start + height)
+            seen = ~np.isneginf(bias[head, rows])
+            if mask is not None:
+                seen &= mask[head, rows]
+            low = (bias[head, rows] <= BARRED) | ~seen
+            count += int((low.all(axis=-1) & seen.any(axis=-1)).sum())
+    return count
 
 
 def beyond(heads: Sequence[HeadResult]) -> NotFinite | None:

@@ -109,6 +109,8 @@ class RunRecord:
     checks: Sequence[Check]
     #: where the run left the finite numbers, if it did
     not_finite: NotFinite | None = None
+    #: rows in which every visible key's bias is as low as what others write for "hidden"; they count as real
+    barred_rows: int = 0
     #: whether the matrices were kept, and why not
     kernel: Kernel = DENSE
     #: the tensors that were drawn because no file gave them
