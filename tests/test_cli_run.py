@@ -123,7 +123,7 @@ class TestJson:
         assert {(step["mean"], step["mean_flag"]) for step in nan["steps"]} == {(None, "nan")}
         (here / "causal.yaml").write_text("block: {d_model: 8, n_heads: 1, causal: true}\n", encoding="utf-8")
         (head,) = printed_json("run", "causal.yaml", cwd=here)["heads"]
-        assert (head["asymmetry"], head["prediction"], head["predicted_score_variance"]) == (None, None, None)
+        assert (head["asymmetry"], head["prediction"], head["aligned"]) == (None, "population", None)
         assert head["asymmetry_reason"].startswith("causal")
         assert head["prediction_reason"] == "no closed form under a causal mask"
 

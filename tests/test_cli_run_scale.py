@@ -126,8 +126,9 @@ class TestNotANumber:
         x[3, 1] = np.nan
         np.save(here / "nan.npy", x)
         ended = attnlab("run", "--embeddings", "nan.npy", "--kernel", "streaming", cwd=here)
-        assert (ended.code, ended.err) == (0, "")
-        assert "50 of 50 rows hold NaN or infinity" in ended.out.replace("\n", " ")
+        assert (ended.code, ended.err) == (1, "")
+        assert "Not finite: nan.npy holds NaN: 1 of 200 numbers, the first at row 3, column 1." in ended.out
+        assert "50 of 50 rows of the heads' weights are not finite" in ended.out.replace("\n", " ")
         assert "No row of head 0 is finite: nothing to measure." in ended.out
 
 

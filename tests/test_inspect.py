@@ -371,24 +371,31 @@ class TestReport:
 
     def test_score_variance_beside_isotropic_inputs_or_why_not(self) -> None:
         record = run(config_of(bench_of(PRIMES, layers=2, n=300), STREAMED))
-        assert "times what isotropic inputs would give (median " in variance_in_words(record)
+        words = variance_in_words(record)
+        assert "no head is known to be aligned with the text (0 of 10 seem so; by chance: 0.1)" in words
+        assert words.endswith(")."), words
+        assert " times what these tokens would give in random directions (median " in words
+        assert document(record)["aligned_by_chance"] == pytest.approx(0.1)
         ratios = document(record)["score_variance_over_isotropic"]
         assert isinstance(ratios, dict)
         assert 0.7 < ratios["median"] < 1.4  # random tokens are isotropic, at least in layer 0
         causal = run(config_of(bench_of({**PRIMES, "causal": True}), DENSE))
-        assert variance_in_words(causal).endswith("no closed form under a causal mask.")
-        assert document(causal)["score_variance_over_isotropic"] is None
+        assert document(causal)["score_variance_over_isotropic"] is not None
+        normed = run(config_of(bench_of({**PRIMES, "qk_norm": "rmsnorm"}), DENSE))
+        assert variance_in_words(normed).endswith("no law is known under qk_norm.")
+        assert document(normed)["score_variance_over_isotropic"] is None
+        assert document(normed)["aligned_by_chance"] is None
 
     @pytest.mark.parametrize(
         ("ratios", "said"),
         [
             (
                 [2.0, 0.5, 12.34, 3.0, 9.96],
-                "0.5 to 12.3 times what isotropic inputs would give (median 3): 4 of 5 heads are aligned",
+                "2 of 5 heads are aligned with the text (by chance: 0.05). It is 0.5 to 12.3 times",
             ),
             (
                 [1.1, 7.0, 2.0, 3.0, 1.5],
-                "1.1 to 7 times what isotropic inputs would give (median 2): these heads are aligned",
+                "no head is known to be aligned with the text (1 of 5 seem so; by chance: 0.05). It is 1.1 to 7 times",
             ),
         ],
     )
@@ -400,7 +407,9 @@ class TestReport:
             measured = np.array(ratio * head.expectation.scores.variance)
             heads.append(replace(head, statistics=head.statistics._replace(score_variance=measured)))
         words = variance_in_words(replace(record, heads=heads))
-        assert words == f"Score variance: {said} with the text."
+        median = sorted(ratios)[2]
+        given = f"what these tokens would give in random directions (median {median:.2g})."
+        assert words == f"Score variance: {said} {given}"
 
     def test_the_document_has_every_statistic_but_received(self) -> None:
         fields = document(run(config_of(bench_of(PRIMES), DENSE)))

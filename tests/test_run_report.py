@@ -148,16 +148,22 @@ class TestNothingToMeasure:
 
 class TestTheVariance:
     @pytest.mark.parametrize(
-        ("measured", "said"),
-        [(1.29, "2.9 standard errors away: agrees"), (0.69, "3.1 standard errors away: does not agree")],
+        ("measured", "heads", "said"),
+        [
+            (1.29, 1, "2.6 standard errors away: agrees"),
+            (0.69, 1, "3.7 standard errors away: does not agree"),
+            (0.69, 30, "3.7 standard errors away: agrees"),
+        ],
     )
-    def test_agrees_up_to_three_standard_errors(self, measured: float, said: str) -> None:
+    def test_agrees_up_to_three_standard_errors_or_more_of_many_heads(
+        self, measured: float, heads: int, said: str
+    ) -> None:
         record = expecting(record_of(np.zeros((1, 2, 2))), 1.0, 0.1)
-        assert ratio_in_words(measuring(record.shown, measured)) == said
+        assert ratio_in_words(measuring(record.shown, measured), heads) == said
 
     def test_is_a_multiple_of_what_random_tokens_give(self) -> None:
         record = expecting(record_of(np.zeros((1, 2, 2))), 1.35, None)
-        assert ratio_in_words(measuring(record.shown, 1.95)) == "1.44 × what random tokens give"
+        assert ratio_in_words(measuring(record.shown, 1.95), 1) == "1.44 × random directions"
 
     @pytest.mark.parametrize(
         ("ratio", "written"),
@@ -170,7 +176,7 @@ class TestTheVariance:
         record = record_of(np.zeros((1, 2, 2)))
         for error, title, label in (
             (0.1704, "The scores' variance is 1.13: predicted 0.99 ± 0.17", "normal, variance 0.99 ± 0.17 (predicted)"),
-            (None, "The scores' variance is 1.13: 1.14 × the 0.989 that random tokens give", "0.989 (if isotropic)"),
+            (None, "The scores' variance is 1.13: 1.14 × the 0.989 of random directions", "0.989 (random directions)"),
         ):
             expected = expecting(record, 0.9887, error)
             expected = replace(expected, shown=measuring(expected.shown, 1.1304))

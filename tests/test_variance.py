@@ -241,7 +241,7 @@ class TestBlock:
     @pytest.mark.parametrize(
         ("block", "reason"),
         [
-            ({"causal": True}, "no closed form under a causal mask"),
+            ({"qk_norm": "rmsnorm"}, "no law is known under qk_norm"),
             ({"position": "sinusoidal"}, "positions are added to the tokens"),
         ],
     )

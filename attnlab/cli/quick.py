@@ -90,8 +90,8 @@ class QuickCommand(TyperCommand):
         parser: Any = super().make_parser(ctx)
         parse = parser.parse_args
 
-        def parse_once(*args: Any, **options: Any) -> Any:
-            parsed = parse(*args, **options)
+        def parse_once(args: list[str]) -> Any:
+            parsed = parse(args)
             refuse_twice(parsed[2], ctx)
             return parsed
 

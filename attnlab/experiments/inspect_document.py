@@ -4,7 +4,7 @@ from attnlab.experiments.inspect import InspectRecord
 from attnlab.experiments.inspect_findings import KINDS, HeadFinding
 from attnlab.experiments.inspect_words import sink_rate, variance_ratios
 from attnlab.experiments.nonfinite import not_finite_fields
-from attnlab.experiments.run_document import head_fields, heads_table
+from attnlab.experiments.run_document import aligned_by_chance, head_fields, heads_table
 
 
 def document(record: InspectRecord) -> dict[str, object]:
@@ -22,6 +22,7 @@ def document(record: InspectRecord) -> dict[str, object]:
         "thresholds": {kind.name: {"rule": kind.rule, "source": kind.source} for kind in KINDS},
         "sink_rate": rate_fields(record),
         "score_variance_over_isotropic": ratio_fields(record),
+        "aligned_by_chance": aligned_by_chance(record.heads),
         "checks": [{"id": c.id, "holds": c.holds, "value": c.value, "bound": c.bound} for c in record.checks],
         "not_finite": not_finite_fields(record.not_finite),
     }

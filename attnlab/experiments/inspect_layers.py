@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from attnlab.experiments.checks import tokens_check
-from attnlab.experiments.expectation import Expectation, expected_scores, isotropic_deviation, no_law
+from attnlab.experiments.expectation import expectations
 from attnlab.experiments.inspect_pictures import (
     SMALL,
     Pair,
@@ -173,7 +173,7 @@ class LayerSample(Gathered):
 def head_results(layer: Layer, statistics: HeadStatistics, ran: LayerTrace | StreamedLayer) -> list[HeadResult]:
     """The heads reported, each with its statistics (but what each key receives) and what its scores should be."""
     lean = statistics._replace(received=np.zeros((len(statistics.entropy), 0)))
-    expected = expectations(layer, ran)
+    expected = expectations(layer.spec, layer.weights, ran, layer.heads, standard_normal=False, index=layer.index)
     return [
         HeadResult(
             layer=layer.index,
@@ -184,13 +184,4 @@ def head_results(layer: Layer, statistics: HeadStatistics, ran: LayerTrace | Str
             n=len(layer.x),
         )
         for head, expectation in zip(layer.heads, expected, strict=True)
-    ]
-
-
-def expectations(layer: Layer, ran: LayerTrace | StreamedLayer) -> list[Expectation]:
-    """What isotropic inputs as far spread would give each of the heads' scores."""
-    spec, weights = layer.spec, layer.weights
-    deviation = None if no_law(spec, len(layer.x)) else isotropic_deviation(ran.attention_input)
-    return [
-        expected_scores(spec, weights, ran, head, standard_normal=False, deviation=deviation) for head in layer.heads
     ]

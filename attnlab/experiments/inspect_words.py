@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from attnlab.experiments.agreement import Alignment, alignment
 from attnlab.experiments.inspect import InspectRecord
 from attnlab.experiments.inspect_findings import EVEN_SHARES, even_share, percent
 from attnlab.experiments.run_document import scalar
 from attnlab.experiments.run_record import HeadResult
+from attnlab.experiments.run_report import counted
 from attnlab.maths.precision import Array
 from attnlab.maths.statistics import SINK
 from attnlab.records import FloatArray
@@ -92,30 +94,37 @@ def sinks_in_words(record: InspectRecord) -> str:
 
 
 def variance_ratios(heads: Sequence[HeadResult]) -> Array:
-    """Score variance over what isotropic inputs would give, of the heads for which that is known."""
+    """Score variance over that of the tokens in random directions, of the heads for which that is known."""
     pairs = [
         (float(head.statistics.score_variance), head.expectation.scores.variance)
         for head in heads
-        if head.expectation.scores is not None
+        if head.expectation.scores is not None and head.expectation.kind == "isotropic"
     ]
     ratios = [measured / expected for measured, expected in pairs if expected > 0 and not math.isnan(measured)]
     return np.array(sorted(ratios))
 
 
 def variance_in_words(record: InspectRecord) -> str:
-    """How the scores' variance compares with that of isotropic inputs."""
-    ratios = variance_ratios(record.heads)
+    """How the scores' variance compares with that of the same tokens in random directions, and with chance."""
+    ratios, found = variance_ratios(record.heads), alignment(record.heads)
     if not len(ratios):
         reasons = dict.fromkeys(head.expectation.reason for head in record.heads if head.expectation.reason)
-        return f"Score variance is not set beside isotropic inputs: {next(iter(reasons), 'none of it is finite')}."
+        return f"Score variance is not set beside random directions: {next(iter(reasons), 'none of it is finite')}."
     three = (*ratios[[0, -1]], np.median(ratios))
     low, high, middle = (f"{ratio:.2g}" if ratio < 10 else number(ratio) for ratio in three)
-    aligned = int((ratios > 1).sum())
-    who = "these heads are" if aligned == len(ratios) else f"{aligned} of {len(ratios)} heads are"
     return (
-        f"Score variance: {low} to {high} times what isotropic inputs would give (median {middle}): "
-        f"{who} aligned with the text."
+        f"Score variance: {alignment_in_words(found)} It is {low} to {high} times what these tokens would give in "
+        f"random directions (median {middle})."
     )
+
+
+def alignment_in_words(found: Alignment) -> str:
+    """Which heads are aligned with the text, beside how many would be by chance."""
+    chance, heads = f"by chance: {found.by_chance:.2g}", f"{found.outside} of {counted(found.total, 'head')}"
+    if not found.more_than_chance:
+        return f"no head is known to be aligned with the text ({found.outside} of {found.total} seem so; {chance})."
+    sides = f", {found.below} of them against it" if found.below else ""
+    return f"{heads} {'is' if found.total == 1 else 'are'} aligned with the text{sides} ({chance})."
 
 
 def rows_in_words(record: InspectRecord) -> list[str]:

@@ -9,8 +9,8 @@ from attnlab.files.opening import shown
 from attnlab.files.stacks import Bench
 from attnlab.maths.precision import Array
 
-#: Rows that are looked through at a time.
-ROWS = 1024
+#: Numbers that are looked through at a time.
+AT_ONCE = 1 << 18
 #: What an array's axes are called, by how many it has.
 AXES = {1: ("coordinate",), 2: ("row", "column"), 3: ("head", "row", "column")}
 
@@ -19,12 +19,15 @@ def in_array(array: Array, where: str) -> NotFinite | None:
     """The first number of an array that is not finite; None where all are."""
     first: tuple[int, ...] | None = None
     count = 0
-    for start in range(0, len(array), ROWS):
-        broken = ~np.isfinite(array[start : start + ROWS].astype(np.float64, copy=False))
-        count += int(broken.sum())
-        if first is None and broken.any():
-            row, *rest = (int(i) for i in np.unravel_index(int(broken.argmax()), broken.shape))
-            first = (start + row, *rest)
+    for place in np.ndindex(array.shape[:-2]):
+        matrix = array[place]
+        height = max(1, AT_ONCE // max(1, matrix[:1].size))
+        for start in range(0, len(matrix), height):
+            broken = ~np.isfinite(matrix[start : start + height])
+            count += int(broken.sum())
+            if first is None and broken.any():
+                row, *rest = (int(i) for i in np.unravel_index(int(broken.argmax()), broken.shape))
+                first = (*place, start + row, *rest)
     if first is None:
         return None
     value = float(array[first])

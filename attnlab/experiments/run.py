@@ -6,7 +6,7 @@ import numpy as np
 
 from attnlab.experiments.checks import attention_checks, equations_check, identity_check
 from attnlab.experiments.expectation import Expectation
-from attnlab.experiments.run_bench import expectation_of, record_of
+from attnlab.experiments.run_bench import expectations_of, record_of
 from attnlab.experiments.run_record import (
     HeadResult,
     RunRecord,
@@ -57,7 +57,7 @@ def run(
     for i in layers:
         attention = trace.layers[i].attention
         of_layer[i] = dense_statistics(attention, trace.layers[i].v, causal=spec.causal)
-        expected = [expectation_of(bench, i, trace.layers[i], head) for head in heads]
+        expected = expectations_of(bench, i, trace.layers[i], heads)
         results += [head_result(i, j, attention, of_layer[i], e) for j, e in zip(heads, expected, strict=True)]
         advance()
     return record_of(

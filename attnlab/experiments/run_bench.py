@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from attnlab.experiments.expectation import Expectation, LayerInput, expected_scores
+from attnlab.experiments.expectation import Expectation, LayerInput, expectations
 from attnlab.experiments.nonfinite import in_bench
 from attnlab.experiments.run_record import HeadResult, RunRecord, StepResult, result_of
 from attnlab.files.config import Config
@@ -51,8 +51,8 @@ def drawn_how(config: Config) -> str:
     return "identity" if how is not None and how.scheme == "identity" else "random"
 
 
-def expectation_of(bench: Bench, layer: int, given: LayerInput, head: int) -> Expectation:
-    """What a head's scores should be: its input is known only where the random input itself reaches it."""
+def expectations_of(bench: Bench, layer: int, given: LayerInput, heads: Sequence[int]) -> list[Expectation]:
+    """What heads' scores should be: a layer's input is known only where the random input itself reaches it."""
     spec = bench.stack.specs[layer]
     known = layer == 0 and bench.random_input and spec.position != "sinusoidal"
-    return expected_scores(spec, bench.stack.weights[layer], given, head, standard_normal=known)
+    return expectations(spec, bench.stack.weights[layer], given, heads, standard_normal=known, index=layer)

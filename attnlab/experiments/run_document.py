@@ -1,9 +1,11 @@
 """A run as JSON and CSV: views of its record."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from attnlab.experiments.agreement import alignment
 from attnlab.experiments.nonfinite import not_finite_fields
 from attnlab.experiments.run_record import HeadResult, RunRecord
 from attnlab.maths.statistics import HeadStatistics
@@ -31,6 +33,7 @@ def document(record: RunRecord) -> dict[str, object]:
         "kernel": record.kernel.name,
         "heads": [head_fields(head) for head in record.heads],
         "steps": [vars(step) for step in record.steps if step.name != "X"],
+        "aligned_by_chance": aligned_by_chance(record.heads),
         "checks": [{"id": c.id, "holds": c.holds, "value": c.value, "bound": c.bound} for c in record.checks],
         "not_finite": not_finite_fields(record.not_finite),
         "barred_rows": record.barred_rows,
@@ -40,6 +43,12 @@ def document(record: RunRecord) -> dict[str, object]:
             if head.weights is not None and max(record.n, record.m) <= MATRIX_TOKENS
         ],
     }
+
+
+def aligned_by_chance(heads: Sequence[HeadResult]) -> float | None:
+    """How many of these heads would be aligned by chance; None where it is known of none."""
+    found = alignment(heads)
+    return found.by_chance if found.total else None
 
 
 def head_fields(head: HeadResult) -> dict[str, object]:
@@ -54,7 +63,10 @@ def head_fields(head: HeadResult) -> dict[str, object]:
     scores = head.expectation.scores
     fields["predicted_score_variance"] = None if scores is None else scores.variance
     fields["predicted_score_variance_standard_error"] = None if scores is None else scores.standard_error
-    fields["predicted_score_mean"] = None if scores is None else scores.mean
+    fields["predicted_score_mean"] = None if scores is None or math.isnan(scores.mean) else scores.mean
+    low, high = head.expectation.interval or (None, None)
+    measured = float(head.statistics.score_variance)
+    fields |= {"aligned": head.expectation.aligned(measured), "isotropic_low": low, "isotropic_high": high}
     fields["prediction"] = head.expectation.kind
     if head.expectation.reason:
         fields["prediction_reason"] = head.expectation.reason
@@ -77,7 +89,7 @@ def csv_table(record: RunRecord) -> tuple[tuple[str, ...], list[tuple[object, ..
 def heads_table(heads: Sequence[HeadResult]) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
     """Columns and rows, one for each layer and head; true and false as in the document."""
     predicted = ("predicted_score_variance", "predicted_score_variance_standard_error")
-    columns = ("layer", "head", *SCALARS, *predicted, "prediction")
+    columns = ("layer", "head", *SCALARS, *predicted, "prediction", "aligned", "isotropic_low", "isotropic_high")
     rows = []
     for head in heads:
         fields = head_fields(head)

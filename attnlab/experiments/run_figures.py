@@ -111,9 +111,10 @@ def score_histogram(record: RunRecord, rows: Rows) -> Histogram:
             density=density,
         )
     x = np.linspace(min(edges[0], -4 * scores.variance**0.5), max(edges[-1], 4 * scores.variance**0.5), 400)
-    label = "predicted" if head.expectation.kind == "population" else "if isotropic"
+    middle = float(head.statistics.score_mean) if math.isnan(scores.mean) else scores.mean
+    label = "predicted" if head.expectation.kind == "population" else "random directions"
     expected = variance_in_words(scores)
-    ratio = f"{times(measured / scores.variance)} the {expected} that random tokens give"
+    ratio = f"{times(measured / scores.variance)} the {expected} of random directions"
     beside = ratio if scores.standard_error is None else f"predicted {expected}"
     return Histogram(
         title=f"The scores' variance is {number(measured)}: {beside}{of}",
@@ -121,7 +122,7 @@ def score_histogram(record: RunRecord, rows: Rows) -> Histogram:
         edges=edges,
         density=density,
         theory_x=x,
-        theory_density=normal_density(x, scores.mean, scores.variance),
+        theory_density=normal_density(x, middle, scores.variance),
         theory_label=f"normal, variance {expected} ({label})",
     )
 

@@ -2,6 +2,7 @@
 
 import math
 
+from attnlab.experiments.agreement import farthest
 from attnlab.experiments.nonfinite import not_finite_in_words
 from attnlab.experiments.run_findings import findings, head_name, is_measured, nothing_measured
 from attnlab.experiments.run_record import HeadResult, RunRecord
@@ -18,6 +19,7 @@ from attnlab.records import (
     Table,
 )
 from attnlab.show.numbers import number
+from attnlab.theory.score_variance import log_z
 
 #: What each step is where the norms stand there; "parallel" is pre-norm.
 EQUATIONS = {
@@ -46,8 +48,6 @@ EQUATIONS |= {
 NORM_NAMES = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}
 #: More heads than this are cut to the shown one's layer: the rest is in result.csv.
 MOST_HEADS = 32
-#: Variances this many standard errors from their prediction are said not to agree with it.
-FARTHEST = 3
 
 
 def report(record: RunRecord, *, seed: int | None, summary: str = "") -> Report:
@@ -122,7 +122,12 @@ def head_table(record: RunRecord) -> Table:
     possible = "" if math.isnan(share) else f"{share:.2f} of what is possible"
     rows: list[tuple[Cell, ...]] = [
         ("score mean", float(values.score_mean), expected_mean(head), ""),
-        ("score variance", float(values.score_variance), expected_variance(head), ratio_in_words(head)),
+        (
+            "score variance",
+            float(values.score_variance),
+            expected_variance(head),
+            ratio_in_words(head, len(record.heads)),
+        ),
         ("largest score", float(values.score_max), None, ""),
         ("entropy", in_units(float(values.entropy), "nat"), None, possible),
         ("effective keys", float(values.effective_keys), None, f"of {record.m:,}"),
@@ -131,7 +136,7 @@ def head_table(record: RunRecord) -> Table:
     ]
     if record.kernel.name == "streaming" and not math.isnan(values.asymmetry):
         rows.append(("asymmetry", float(values.asymmetry), None, "0 symmetric, 0.707 one-way"))
-    column = {"population": "predicted", "isotropic": "if isotropic", None: "predicted"}[expectation.kind]
+    column = {"population": "predicted", "isotropic": "at random", None: "predicted"}[expectation.kind]
     return Table(
         title=f"Scores and softmax, {head_name(record, head)}" if len(record.heads) > 1 else "Scores and softmax",
         columns=("", "measured", column, ""),
@@ -148,7 +153,7 @@ def in_units(value: float, unit: str) -> Quantity:
 def expected_mean(head: HeadResult) -> Cell:
     """The predicted mean, None where there is no prediction."""
     scores = head.expectation.scores
-    return None if scores is None else scores.mean
+    return None if scores is None or math.isnan(scores.mean) else scores.mean
 
 
 def expected_variance(head: HeadResult) -> Cell:
@@ -157,15 +162,20 @@ def expected_variance(head: HeadResult) -> Cell:
     return None if scores is None else Quantity(value=scores.variance, standard_error=scores.standard_error)
 
 
-def ratio_in_words(head: HeadResult) -> str:
-    """How far the measured variance is from the expected one."""
+def ratio_in_words(head: HeadResult, heads: int) -> str:
+    """How far the measured variance of one of so many heads is from the expected one."""
     scores, measured = head.expectation.scores, float(head.statistics.score_variance)
     if scores is None or not scores.variance > 0 or math.isnan(measured):
         return ""
     if scores.standard_error:
-        away = abs(measured - scores.variance) / scores.standard_error
-        return f"{away:.1f} standard errors away: {'agrees' if away <= FARTHEST else 'does not agree'}"
-    return f"{times(measured / scores.variance)} what random tokens give"
+        away = log_z(measured, scores)
+        if away is None:
+            return ""
+        verdict = "agrees" if abs(away) <= farthest(heads) else "does not agree"
+        return f"{abs(away):.1f} standard errors away: {verdict}"
+    outside = head.expectation.aligned(measured)
+    inside = "" if outside is None else f", {'outside' if outside else 'within'} 99 % of it"
+    return f"{times(measured / scores.variance)} random directions{inside}"
 
 
 def times(ratio: float) -> str:
@@ -176,7 +186,10 @@ def times(ratio: float) -> str:
 def expectation_note(head: HeadResult) -> str:
     """What the second column is, or why it is empty."""
     if head.expectation.kind == "isotropic":
-        return "if isotropic: what tokens as far spread, but in random directions, would give; more = aligned with them"
+        return (
+            "at random: what these very tokens would give in random directions; a head outside 99 % of that is "
+            "aligned with them"
+        )
     if head.expectation.kind is None:
         return f"not predicted: {head.expectation.reason}"
     return ""
@@ -195,7 +208,7 @@ def heads_table(record: RunRecord) -> Table:
     rows = [head_row(record, head) for head in heads]
     if any(head.expectation.scores is not None for head in heads):
         columns.insert(2, "expected")
-        note = f"expected: predicted where ± stands, else if the layer's input were isotropic; {note}"
+        note = f"expected: predicted where ± stands, else if the tokens pointed in random directions; {note}"
         rows = [[*row[:2], expected_variance(head), *row[2:]] for row, head in zip(rows, heads, strict=True)]
     return Table(title=title, columns=columns, rows=rows, note=note)
 

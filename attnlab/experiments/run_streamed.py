@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from attnlab.experiments.checks import Tokens, tokens_check
-from attnlab.experiments.run_bench import expectation_of, record_of
+from attnlab.experiments.run_bench import expectations_of, record_of
 from attnlab.experiments.run_record import HeadResult, RunRecord, Selection, StepResult, chosen, shown_place
 from attnlab.experiments.run_sample import Gathered, sample_of, sampled, streamed_checks
 from attnlab.files.stacks import Bench
@@ -47,13 +47,14 @@ class _Run:
         i, self.done = self.done, self.done + 1
         if self.gathered is None:
             return
-        for head in self.heads:
+        expected = expectations_of(self.bench, i, layer, self.heads)
+        for head, expectation in zip(self.heads, expected, strict=True):
             self.results.append(
                 HeadResult(
                     layer=i,
                     head=head,
                     statistics=layer.statistics.of_head(head),
-                    expectation=expectation_of(self.bench, i, layer, head),
+                    expectation=expectation,
                     rows=self.gathered.rows if (i, head) == self.place else None,
                     n=len(self.bench.x),
                 )

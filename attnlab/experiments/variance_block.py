@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnlab.experiments.expectation import Expectation, expected_scores
+from attnlab.experiments.expectation import Expectation, expectations
 from attnlab.files.stacks import Bench
 from attnlab.maths.architecture import BlockSpec
 from attnlab.maths.attention import AttentionSteps
@@ -18,6 +18,8 @@ from attnlab.maths.threads import single_threaded_products
 from attnlab.maths.weights import BlockWeights, stream
 from attnlab.records import Quantity
 from attnlab.theory.initialisations import Start, common_starts
+from attnlab.theory.score_variance import log_z
+from attnlab.theory.scores import ScorePrediction
 
 #: Independent sets of random tokens.
 DRAWS = 64
@@ -42,10 +44,10 @@ class HeadScores:
 
     @property
     def z(self) -> float | None:
-        """How many standard errors the variance is off; None without a law."""
+        """How many standard errors of its logarithm the variance is off; None without a law."""
         if self.expected is None or not self.variance.standard_error or self.variance.value is None:
             return None
-        return (self.variance.value - self.expected) / self.variance.standard_error
+        return log_z(self.variance.value, ScorePrediction(0.0, self.expected, self.variance.standard_error))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +117,11 @@ def head_scores(bench: Bench, seed: int, draws: int, advance: Callable[[], None]
         advance()
     layer = trace_block(spec, weights, random_tokens(bench, seed, 0))
     known = spec.position != "sinusoidal"
-    expectations = [expected_scores(spec, weights, layer, h, standard_normal=known) for h in range(spec.n_heads)]
+    expected = expectations(spec, weights, layer, range(spec.n_heads), standard_normal=known)
     norms = [score_norm(*head_weights(spec, weights, h), scale=spec.score_scale) for h in range(spec.n_heads)]
     return [
         _head_scores(head, *found)
-        for head, found in enumerate(zip(np.array(variances).T, expectations, norms, strict=True))
+        for head, found in enumerate(zip(np.array(variances).T, expected, norms, strict=True))
     ]
 
 

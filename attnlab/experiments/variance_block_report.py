@@ -1,8 +1,9 @@
 """What a person sees of `attnlab variance --config` and `--inits`: what scores start with."""
 
+from attnlab.experiments.agreement import farthest
 from attnlab.experiments.run_report import MOST_HEADS, counted, scale_in_words
 from attnlab.experiments.variance_block import BlockRecord, HeadScores
-from attnlab.experiments.variance_report import AGREES, signed
+from attnlab.experiments.variance_report import signed
 from attnlab.maths.architecture import BlockSpec
 from attnlab.records import Cell, Finding, Part, Report, Table
 from attnlab.show.numbers import number
@@ -36,9 +37,9 @@ def heads_finding(record: BlockRecord) -> str:
     if not offs:
         return f"{text} Not predicted: {record.heads[0].reason}."
     worst = max(offs)
-    agrees = "as its weights predict" if worst <= AGREES else "which is not what its weights predict"
-    farthest = "the head" if len(offs) == 1 else f"the farthest of {len(offs)} heads"
-    return f"{text} That is {agrees}: {farthest} is {worst:.1f} standard errors off."
+    agrees = "as its weights predict" if worst <= farthest(len(offs)) else "which is not what its weights predict"
+    which = "the head" if len(offs) == 1 else f"the farthest of {len(offs)} heads"
+    return f"{text} That is {agrees}: {which} is {worst:.1f} standard errors off."
 
 
 def heads_table(record: BlockRecord) -> Table:

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from io import BufferedReader
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ class Version(NamedTuple):
 
 
 #: Within `unchanging`: absolute path -> the version that was opened first.
-_first: dict[str, Version] | None = None
+_FIRST: ContextVar[dict[str, Version] | None] = ContextVar("first", default=None)
 
 
 @contextmanager
@@ -75,15 +76,14 @@ def unchanging() -> Iterator[None]:
 
     What is read, checked and hashed of a file is then one file's, though somebody renames another there meanwhile.
     """
-    global _first
-    if _first is not None:
+    if _FIRST.get() is not None:
         yield
         return
-    _first = {}
+    token = _FIRST.set({})
     try:
         yield
     finally:
-        _first = None
+        _FIRST.reset(token)
 
 
 def version_of(file: BufferedReader) -> Version:
@@ -122,8 +122,9 @@ def open_regular(path: StrPath, *, follow: bool = True) -> Iterator[BufferedRead
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InputError(f"{shown(path)}: a pipe or a device; expected a regular file")
             version = version_of(file)
-            if follow and _first is not None:
-                require_version(path, version, _first.setdefault(os.path.abspath(path), version))
+            first = _FIRST.get()
+            if follow and first is not None:
+                require_version(path, version, first.setdefault(os.path.abspath(path), version))
             yield file
             if follow:
                 require_version(path, version_of(file), version)
