@@ -61,7 +61,7 @@ def combination(setting: Setting) -> Evidence:
     return Evidence(
         measured=off,
         bound=bound,
-        in_short=f"of the values x_m W_V; made of the x_m it is {bare:.0%} off",
+        in_short=f"of the values x_m W_V; without W_V it is {bare:.0%} off",
         samples=rows,
         unit="rows",
         finding=f"In {rows:,} rows no weight is below 0 and the sums are 1 within {number(off)}; Y is made of the "

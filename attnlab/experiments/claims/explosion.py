@@ -253,7 +253,7 @@ def softmax_table(found: Found) -> Table:
         )
     return Table(
         title=f"J by width: unscaled, scaled ({SATURATED:g}: % of rows with a larger weight)",
-        columns=("d_k", "tr J", "", "median", "", f"> {SATURATED:g}", "", "‖J‖_F", ""),
+        columns=("d_k", "mean tr J", "", "median tr J", "", f"> {SATURATED:g}", "", "‖J‖_F", ""),
         rows=rows,
         note="A trap: the mean ‖J‖_F is larger unscaled until d_k is a few hundred, since an even softmax, one weight "
         "for all keys, has a small J too; tr J, what the softmax lets through, shows what most rows lose",
@@ -277,9 +277,10 @@ COROLLARY_4 = Claim(
     "so its length is at most (c/4) max‖k_a − k_b‖ (max g − min g), and two keys lie about √(2 d_k) apart. Unscaled, c "
     "= 1, the largest possible gradient grows like √d_k; with c = 1/√d_k it does not depend on d_k. The rate is √d_k, "
     "not exp‖s‖; and that growth the scale removes, as the corollary says. At the same time, as Corollary 3 and the "
-    "course's note on an “effective loss of gradients” say, most rows lose theirs: for d_k far above 2 ln N the "
-    "unscaled softmax freezes onto one key, and the median of the gradient vanishes while its largest values grow.\n"
-    "The exponential is real, with the other sign: tr J ≥ r/(1 + r) with r = (N − 1) e^(−√2‖s‖) limits how far it can "
+    "course's note on a “perda efetiva de gradientes” say, most rows lose theirs: for d_k far above 2 ln N the "
+    "unscaled softmax freezes onto one key, and the median of the gradient vanishes while its largest values grow. "
+    "(At d_k = 64 it has not yet: there unscaled gradients are larger throughout, as the table shows.)\nThe "
+    "exponential is real, with the other sign: tr J ≥ r/(1 + r) with r = (N − 1) e^(−√2‖s‖) limits how far it can "
     "vanish. And exp(s) itself overflows, in float16 from s = 11.09 on: see `overflow`.",
     method=f"Rows of {KEYS} scores, shifted by {SHIFT:g} and spread from {SPREADS[0]:g} to {SPREADS[-1]:,.0f}. Then L "
     f"= u·o with u ~ N(0, I), d_v = {D_V} (the size of a gradient depends on it), q, k, v ~ N(0, 1), {N} keys, d_k "
@@ -288,9 +289,9 @@ COROLLARY_4 = Claim(
     rule=without_a_core,
     expected_verdict="refuted",
     proof="mended",
-    mending="“The softmax has exp(s_i) in it, so its gradient has too” passes over the denominator, which has the same "
-    "exponentials: what is left of them are the weights, between 0 and 1. The bound (c/4) max‖k_a − k_b‖ (max g − min "
-    "g) takes the place of that step, and gives the conclusion.",
+    mending="Step 1 goes from exp(s_i) in the softmax to exp(s_i) in its gradient, and passes over the denominator, "
+    "which has the same exponentials: what is left of them are the weights, between 0 and 1. The bound (c/4) max‖k_a "
+    "− k_b‖ (max g − min g) takes the place of that step, and gives the conclusion.",
     remains="Your conclusion stands; the reason is this one: 1/√d_k makes the largest possible gradient at q "
     "independent of d_k, where without it it grows like √d_k.",
 )

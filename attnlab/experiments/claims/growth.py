@@ -81,7 +81,7 @@ QUADRATIC_LIMIT = Claim(
     source="Vaswani et al. 2017, table 1",
     argument="Of a block's multiply-adds 12Nd² grow with the text and 2N²d with its square: the square passes the "
     "projections at N = 2d, and all the rest at 6d. Beyond it each doubling costs four times; below it hardly more "
-    "than two, which is why “very long” belongs to the sentence.",
+    "than two, which is why “muito longas” belongs to the sentence.",
     method=f"The multiply-adds of QKᵀ and weights × V, noted by the arrays as they are carried out at "
     f"{', '.join(map(str, CARRIED_OUT))} tokens; and a block's, by formula, d = {SHAPE.d_model}, {SHAPE.n_heads} "
     f"heads, feed-forward {SHAPE.d_ff:,}.",
@@ -232,8 +232,8 @@ LOOKUP_QUESTION = Claim(
     source="derived here",
     argument="It depends on the table. An exact match can be found by hashing, O(N) for N queries, or in sorted order, "
     "O(N log N). A match by the largest q·k, which is the table that Lemma 2 makes soft, has to look at every key: "
-    "O(N²d), as attention does, whose second product doubles it. Softness costs a factor of 2; what costs the square "
-    "is that keys need only be near.",
+    "O(N²d), as attention does, whose second product doubles it. Softness costs a factor of 2 in multiply-adds; what "
+    "costs the square is that keys need only be near.",
     method=f"{', '.join(map(str, SIZES))} keys and as many queries, each a key's own. Keys count how often they are "
     "hashed and compared; arrays note the products that they take part in; and all four must find the same keys, "
     "attention with scores so large that it is hard.",

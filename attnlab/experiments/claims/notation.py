@@ -71,10 +71,11 @@ SYMMETRY_NOTE = Claim(
     place="footnote 6",
     statement="the softmax makes the attention matrix asymmetric",
     source="Bishop & Bishop 2024, chapter 12, is what the note cites",
-    argument="The two halves of the note's sentence say the same thing, joined by “although”; what must be meant is: "
-    "although the scores may be symmetric, the softmax makes a matrix that is not. It does as a rule, since α_ij = "
-    "e^(s_ij)/Z_i and α_ji = e^(s_ij)/Z_j have different sums under them. It need not: where all Z_i are equal the "
-    "matrix stays symmetric, as for tokens at equal angles on a circle.",
+    argument="The note is cited from a book, and a word seems to have been lost on the way: as it stands, “embora” "
+    "joins two halves that say the same. What is meant is: although the scores may be symmetric, the softmax makes a "
+    "matrix that is not. As a rule it does, since α_ij = e^(s_ij)/Z_i and α_ji = e^(s_ij)/Z_j have different sums "
+    "under them. It need not: where all Z_i are equal the matrix stays symmetric, as for tokens at equal angles on a "
+    "circle.",
     method=f"The three tokens of Lemma 4; {SETS} sets of {N} random tokens with W_K = W_Q; and {CIRCLE} tokens on a "
     "circle.",
     experiment=normalised_symmetry,
@@ -140,8 +141,8 @@ ROW_VECTORS = Claim(
     argument="The course writes vectors as rows, q_i = x_i W^Q. For rows q_i^⊤ k_j is a column times a row: a d_k × "
     "d_k matrix of rank 1, whose trace is the number meant. That number is q_i k_j^⊤, as in QK^⊤, which the course has "
     "right. q_i^⊤ k_j is the way of texts that write vectors as columns. Two more words to keep apart: footnote 15's "
-    "“tamanho dos embeddings”, by which scores are divided, is d_k and not d; and A names the weights, N × N, in Lemma "
-    "3, and the outputs, N × d_v, under “Processamento Paralelo Eficiente”.",
+    "“tamanho dos embeddings”, to which the factor is related, is d_k, the width of q and k, and not d; and A names "
+    "the weights, N × N, in Lemma 3, and the outputs, N × d_v, under “Processamento Paralelo Eficiente”.",
     method=f"{SETS} pairs of row vectors x W, d = {D}, d_k = {D_K}, float64: both products, beside q·k and the score "
     "that attention computes.",
     experiment=row_vectors,

@@ -105,8 +105,8 @@ PARALLEL = Claim(
     source="Vaswani et al. 2017, table 1",
     argument="No query needs another query's result, so all of them go through QKᵀ, softmax and the product with V "
     "together. The number of steps that must wait for each other is the same for any number of tokens; inside a step "
-    "the sums over keys and over the width, added in a tree, wait for log2 of their length. That is what “efficient in "
-    "parallel” means: the work still grows like N², but it need not be done in turn.",
+    "the sums over keys and over the width, added in a tree, wait for log2 of their length. That is what "
+    "“paralelizado eficientemente” means: the work still grows like N², but it need not be done in turn.",
     method=f"Function calls, Python's and numpy's, counted for {', '.join(f'{n:,}' for n in LENGTHS)} tokens. How many "
     "times faster several threads are than one is the machine's: it is shown and not judged.",
     experiment=few_steps,

@@ -65,7 +65,7 @@ def contexts(setting: Setting) -> Evidence:
         in_short=f"a match keeps {number(mean)} among {n:,} others at d_k {D}",
         samples=len(LENGTHS) * setting.samples,
         unit="lengths",
-        finding=f"A sharp match is found with a weight of {weight:.4f} or more in up to {LENGTHS[-1]:,} tokens, and "
+        finding=f"A sharp match keeps all but {number(1 - weight)} of the weight in up to {LENGTHS[-1]:,} tokens, and "
         f"whether it is the farthest or the nearest moves the output by {number(moved)} at most. A match no longer "
         f"than the other keys keeps {with_error(mean, error)} among {n:,} at d_k = {D}, and would keep "
         f"{number(longest)} among {LENGTHS[-1]:,}.",

@@ -111,8 +111,10 @@ def asymmetry(setting: Setting) -> Evidence:
         in_short=f"W_Q = W_K has α_13 {here}, α_31 {back}",
         samples=MATRICES * setting.samples,
         unit="matrices",
-        finding=f"With W_Q = W_K = 1 the first token gives the third {here} and gets {back} back; and with W_K = 2 W_Q "
-        f"scores are symmetric to {number(tied)}, though the matrices differ.",
+        finding=f"Separate random matrices make scores whose skew part has {number(least)} of their length, where one "
+        f"matrix for both makes none. Symmetric scores are not yet symmetric weights: with W_Q = W_K = 1 the first "
+        f"token gives the third {here} and gets {back} back. And with W_K = 2 W_Q scores are symmetric to "
+        f"{number(tied)}, though the matrices differ.",
         trials=(*skew_trials(shares, least, tied), *flow_trials(flow, turn), *hand_trials(weights, exact)),
     )
 
@@ -181,10 +183,10 @@ LEMMA_4 = Claim(
     rule=true_as_it_stands,
     expected_verdict="holds",
     proof="mended",
-    mending="“W_Q ≠ W_K, therefore α_ij ≠ α_ji” is neither needed nor enough. Not needed: the softmax divides each row "
-    "by that row's own sum. Take one-dimensional tokens x = (√ln 2, √ln 2, 0) and W_Q = W_K = 1: the scores x_i x_j "
-    "are ln 2 or 0, e^score is 2 or 1, the first row is (2, 2, 1)/5 and the third (1, 1, 1)/3. Not enough: with W_K = "
-    "2 W_Q, or W_Q S for a symmetric S, the scores are symmetric. Put W_Q W_Kᵀ ≠ W_K W_Qᵀ in its place, and the "
-    "lemma follows for the scores.",
+    mending="Step 3 concludes α_ij ≠ α_ji from W^Q ≠ W^K. In general it is so, as the step says; but W^Q ≠ W^K is "
+    "neither needed nor enough. Not needed: the softmax divides each row by that row's own sum. Take one-dimensional "
+    "tokens x = (√ln 2, √ln 2, 0) and W_Q = W_K = 1: the scores x_i x_j are ln 2 or 0, e^score is 2 or 1, the first "
+    "row is (2, 2, 1)/5 and the third (1, 1, 1)/3. Not enough: with W_K = 2 W_Q, or W_Q S for a symmetric S, the "
+    "scores are symmetric. Put W_Q W_Kᵀ ≠ W_K W_Qᵀ in its place, and the lemma follows for the scores.",
     remains="All of it: with separate matrices W_Q W_Kᵀ can differ from its transpose, and with one matrix it cannot.",
 )

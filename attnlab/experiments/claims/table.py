@@ -159,8 +159,9 @@ LEMMA_2 = Claim(
     rule=true_as_it_stands,
     expected_verdict="holds",
     proof="mended",
-    mending="The proof looks up the key that equals q or is most similar to it, and finds it by the largest q·k. These "
-    "are two things: a longer key wins over a nearer one, and a key need not find itself. Put “the largest q·k” for "
-    "“most similar” (or make all keys equally long, where the two agree), and every step holds.",
+    mending="The proof looks up the key that “corresponde exatamente ou é mais semelhante a q”, and takes the dot "
+    "product for similarity. As a similarity it is a peculiar one: a longer key wins over a nearer one, and a key "
+    "need not find itself, its exact match. Say the key with the largest q·k throughout (or make all keys equally "
+    "long, where the two agree), and every step holds.",
     remains="All of it: a lookup by the largest q·k, soft as long as βΔ is small, and soft for ever at a tie.",
 )
