@@ -367,7 +367,7 @@ def test_theorem_8_is_tried_on_a_hundred_thousand_rows_and_reaches_a_half() -> N
 
 def test_lemma_4_tells_the_fractions() -> None:
     evidence = found("lemma-4")
-    assert evidence.measured == "α_13 = 1/5, α_31 = 1/3"
+    assert evidence.in_short == "W_Q = W_K has α_13 1/5, α_31 1/3"
     assert "1/5" in evidence.finding
 
 

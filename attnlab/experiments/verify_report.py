@@ -54,15 +54,16 @@ def surprise(one: Tried) -> str:
 
 
 def count_in_words(tried: Sequence[Tried]) -> str:
-    """How many hold, are corrected, are refuted."""
+    """How many hold, are corrected, are refuted; of one, which."""
+    if len(tried) == 1:
+        return f"{tried[0].verdict.capitalize()}{', with the proof mended' if mended_only(tried[0]) else ''}."
     said = []
     for verdict, one, many in SAID:
         alike = [claim for claim in tried if claim.verdict == verdict]
         mended = sum(map(mended_only, alike))
         by_proof = f" ({mended} with the proof mended)" if mended else ""
         said += [f"{len(alike)} {one if len(alike) == 1 else many}{by_proof}"] if alike else []
-    claims = "1 claim" if len(tried) == 1 else f"{len(tried)} claims"
-    return f"{claims}: {', '.join(said)}."
+    return f"{', '.join(said)}."
 
 
 def pointer(tried: Sequence[Tried]) -> str:

@@ -81,8 +81,8 @@ class Trial:
 class Evidence:
     """What an experiment found."""
 
-    #: the number, or the words, that stand for the rest in the table
-    measured: float | str
+    #: the number that stands for the rest
+    measured: float
     #: what is true, or how near the experiment came, in a few words with the number: "63.8 ± 0.3 at d_k 64"
     in_short: str
     trials: Sequence[Trial]
@@ -92,7 +92,7 @@ class Evidence:
     #: what `samples` counts: "rows"
     unit: str
     standard_error: float | None = None
-    expected: float | str | None = None
+    expected: float | None = None
     bound: float | None = None
     #: numbers to look at, beside those that are judged
     tables: Sequence[Table] = ()

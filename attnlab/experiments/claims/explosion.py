@@ -147,10 +147,9 @@ def explosion(setting: Setting) -> Evidence:
     rising, error = slope(found, scaled=False)
     return Evidence(
         measured=sizes.moved,
-        expected="exp‖s‖",
         bound=NOTHING,
-        in_short=f"s + t·1: ‖s‖ {number(sizes.grown)} times as long, the same J. The conclusion stands: without "
-        "1/√d_k the largest gradients do grow, like √d_k",
+        in_short=f"s + t·1: ‖s‖ {number(sizes.grown)} times as long, the same gradient. The conclusion stands: "
+        "unscaled, the largest grow like √d_k",
         samples=rows,
         unit="rows",
         finding=f"Adding a constant makes ‖s‖ {number(sizes.grown)} times as long and moves J by "

@@ -163,7 +163,6 @@ def scale(setting: Setting) -> Evidence:
     return Evidence(
         measured=largest.streaming_peak / largest.dense_peak,
         in_short=f"O(N²d + Nd²) in all; streamed {streaming} MiB, stored {dense}",
-        expected="O(N²)",
         samples=len(sizes),
         unit="sizes",
         finding=f"At N = {largest.n:,} attention with its matrix takes {dense} MiB, streaming {streaming} MiB for the "

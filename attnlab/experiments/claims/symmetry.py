@@ -57,11 +57,25 @@ def round_trip(weights: Array) -> Array:
     return np.asarray(there - back)
 
 
-def imbalance(found: Attention) -> float:
-    """The largest abs(π_i α_ij − π_j α_ji), π_i ∝ Z_i: what flows from i to j and not back."""
-    pi = np.exp(found.lse - found.lse.max(axis=-1, keepdims=True))
+def imbalance(found: Attention, bias: Array | float = 0.0) -> float:
+    """The largest abs(π_i α_ij − π_j α_ji), π_i ∝ Z_i e^(b_i): what flows from i to j and not back.
+
+    Args:
+        bias: b_j, what is added to all scores of key j.
+    """
+    log = found.lse + bias
+    pi = np.exp(log - log.max(axis=-1, keepdims=True))
     flow = (pi / pi.sum(axis=-1, keepdims=True))[..., None] * found.weights
     return float(np.abs(flow - flow.swapaxes(-1, -2)).max())
+
+
+def biased_imbalance(laws: Laws, q: Array, rng: np.random.Generator) -> float:
+    """The same where each key has a bias of its own: one coordinate more, 1 for every query and b_j √d_k for key j."""
+    b = rng.standard_normal(q.shape[:-1])
+    scale = 1 / math.sqrt(q.shape[-1])
+    asked = np.concatenate([q, np.ones_like(b)[..., None]], axis=-1)
+    offered = np.concatenate([q, b[..., None] / scale], axis=-1)
+    return imbalance(laws.attention(asked, offered, q, scale=scale), b)
 
 
 class _Shares:
@@ -101,13 +115,14 @@ def asymmetry(setting: Setting) -> Evidence:
             tied = highest(tied, float(skew_share(scores_of(laws, x, w_q, twin)).max()))
         least = lowest(least, float(np.median(skew_share(scores_of(laws, x, w_q, w_k)))))
         q, k = laws.linear(x, w_q, None), laws.linear(x, w_k, None)
-        flow = highest(flow, imbalance(laws.attention(q, 2 * q, x)))
+        flow = highest(flow, imbalance(laws.attention(q, 2 * q, x)), biased_imbalance(laws, q, rng))
         turn = lowest(turn, float(np.median(np.abs(round_trip(laws.attention(q, k, x).weights)))))
         shares.add(scores_of(laws, np.eye(D), w_q, w_k) * math.sqrt(D_K))  # of the unit vectors: M itself
     weights, exact = by_hand(laws)
     here, back = as_fraction(weights[0, 2]), as_fraction(weights[2, 0])
     return Evidence(
-        measured=f"α_13 = {here}, α_31 = {back}",
+        measured=least,
+        bound=MUCH,
         in_short=f"W_Q = W_K has α_13 {here}, α_31 {back}",
         samples=MATRICES * setting.samples,
         unit="matrices",
@@ -145,7 +160,11 @@ def skew_trials(shares: "_Shares", least: float, tied: float) -> tuple[Trial, ..
 def flow_trials(flow: float, turn: float) -> tuple[Trial, ...]:
     """What separate matrices buy: with symmetric scores attention is a walk that looks the same backwards."""
     return (
-        Trial(what="M = Mᵀ: π_i α_ij − π_j α_ji with π_i ∝ Z_i, the largest", value=flow, high=NOTHING),
+        Trial(
+            what="M = Mᵀ: π_i α_ij − π_j α_ji with π_i ∝ Z_i, biased keys Z_i e^(b_i): the largest",
+            value=flow,
+            high=NOTHING,
+        ),
         Trial(what="M ≠ Mᵀ: ln(α_12 α_23 α_31 ÷ α_13 α_32 α_21), the median", value=turn, low=MUCH),
     )
 
@@ -175,8 +194,8 @@ LEMMA_4 = Claim(
     "separate matrices make that possible. Random ones have both parts: of ‖M‖² the symmetric one has (1 + 1/d)/2, the "
     "skew one (1 − 1/d)/2. What the separation buys is more than α_ij ≠ α_ji. With symmetric scores, under a symmetric "
     "mask, attention is a walk that looks the same backwards: π_i α_ij = π_j α_ji with π_i ∝ Z_i, the row's softmax "
-    "sum, so that what asymmetry there is comes from one number a token. With M ≠ Mᵀ three tokens can be gone round in "
-    "one direction more readily than in the other.",
+    "sum (Z_i e^(b_i) where keys have biases), so that what asymmetry there is comes from one number a token. With M "
+    "≠ Mᵀ three tokens can be gone round in one direction more readily than in the other.",
     method=f"Three tokens by exact fractions and by attention in float64; then {MATRICES:,} random M for tokens of "
     f"width {D}, and as many with W_K = 2 W_Q and W_K = W_Q S.",
     experiment=asymmetry,
