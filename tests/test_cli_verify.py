@@ -17,9 +17,10 @@ def test_tries_all_claims_and_names_its_files(tmp_path: Path) -> None:
     ended = attnlab("verify", "--out", "made", cwd=tmp_path)
     assert (ended.code, ended.err) == (0, "")
     lines = ended.out.splitlines()
-    assert lines[0] == "14 claims of the course · seed 0"
-    assert "14 claims: 8 hold, 5 are corrected, 1 is refuted." in lines
+    assert lines[0] == "23 claims of the course · seed 0"
+    assert "15 hold (3 with the proof mended), 7 are corrected, 1 is refuted." in lines
     assert max(map(len, lines[:-1])) <= 80
+    assert len(lines) <= 60
     folder, names = written(ended, tmp_path)
     assert {path.name for path in folder.iterdir()} == names == {"result.json", "result.csv", "run.json"}
     assert json.loads((folder / "result.json").read_bytes())["schema"] == "attnlab.verify/1"
@@ -30,7 +31,7 @@ def test_tries_all_claims_and_names_its_files(tmp_path: Path) -> None:
 def test_explains_one(tmp_path: Path) -> None:
     ended = attnlab("verify", "lemma-4", "--explain", "--no-figures", cwd=tmp_path)
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out.startswith("lemma-4: corrected · seed 0\n")
+    assert ended.out.startswith("lemma-4 · Lemma 4 · seed 0\n")
     assert "What remains: " in ended.out
 
 
@@ -69,14 +70,14 @@ def test_a_verdict_that_is_not_the_expected_one_is_exit_code_1(
     json_wanted: bool, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "CLAIMS", (replace(LEMMA_4, expected_verdict="holds"),))
+    monkeypatch.setattr(registry, "CLAIMS", (replace(LEMMA_4, expected_verdict="corrected"),))
     monkeypatch.setattr(sys, "argv", ["attnlab"])
     assert run_app(["verify", *(["--json"] if json_wanted else [])]) == 1
     out, err = capsysbinary.readouterr()
     assert err == b""
     if json_wanted:
         (claim,) = json.loads(out)["claims"]
-        assert (claim["verdict"], claim["expected_verdict"]) == ("corrected", "holds")
+        assert (claim["verdict"], claim["expected_verdict"]) == ("holds", "corrected")
     else:
-        assert b"lemma-4: corrected; expected: holds." in out
+        assert b"lemma-4: holds; expected: corrected." in out
         assert b"Written: outputs/verify-" in out

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from attnlab.experiments.claims.laws import Laws
+from attnlab.experiments.depth_variants import layer_step
 from attnlab.maths.attention import Attention, AttentionSteps, attention, attention_scores, attention_steps
+from attnlab.maths.backward import Step
 from attnlab.maths.block import LayerTrace, trace_block
 from attnlab.maths.inputs import AttentionInputs
 from attnlab.maths.jacobian import jacobian, query_gradient
@@ -17,6 +19,7 @@ from attnlab.maths.precision import Array
 from attnlab.maths.softmax import softmax
 from attnlab.maths.streaming import StreamedAttention, stream
 from attnlab.maths.weights import linear
+from attnlab.theory.costs import PROJECTIONS, part_costs
 from attnlab.theory.lookup import rest_bound
 
 #: The axes of the scores (…, n, m) that a softmax may run over.
@@ -158,6 +161,8 @@ def with_a_nan(name: str) -> Laws:
         found = right(*arguments, **settings)
         if isinstance(found, Attention):
             return found._replace(output=ending_in_nan(found.output), weights=ending_in_nan(found.weights))
+        if isinstance(found, Step):
+            return Step(ending_in_nan(found.value), lambda g: ending_in_nan(found.pullback(g)))
         if isinstance(found, LayerTrace | AttentionSteps | StreamedAttention):
             return found._replace(output=ending_in_nan(found.output))
         return ending_in_nan(found)
@@ -171,7 +176,104 @@ def ending_in_nan(array: Array) -> Array:
     return spoilt
 
 
-#: claim -> name of what is wrong -> the laws, and the verdict that they lead to
+def looking_back(window: int) -> Callable[..., Attention]:
+    """Attention that sees so many keys and no more."""
+
+    def wrong(q: Array, k: Array, v: Array) -> Attention:
+        found = attention(q, k[-window:], v[-window:])
+        weights = np.concatenate([np.zeros((len(q), max(len(k) - window, 0)), found.weights.dtype), found.weights], 1)
+        return found._replace(weights=weights)
+
+    return wrong
+
+
+def dot_of_shuffled(q: Array, k: Array) -> Array:
+    """Each entry from a pair of its own: what entries share within a vector is lost, and q·q too."""
+    return np.asarray(sum(q[:, i] * np.roll(k[:, i], i + 1) for i in range(q.shape[-1])))
+
+
+def fading_without_the_path(variant: Any, spec: Any, weights: Any, x: Array) -> Step:
+    """The way back is shorter where there is no path beside it."""
+    value, pullback = layer_step(variant, spec, weights, x)
+    return Step(value, pullback if variant.residual else lambda g: 0.3 * pullback(g))
+
+
+def steps_of_64_keys(inputs: AttentionInputs) -> AttentionSteps:
+    shape = (*inputs.shape[:-1], 64)
+    return attention_steps(inputs._replace(k=inputs.k[..., :64, :], v=inputs.v[..., :64, :], shape=shape))
+
+
+def weights_for_outputs(q: Array, k: Array, v: Array) -> Attention:
+    found = attention(q, k, v)
+    return found._replace(output=found.weights)
+
+
+def causal_attention(q: Array, k: Array, v: Array) -> Attention:
+    return attention(q, k, v, causal=True)
+
+
+def layer_by(change: Callable[[Any], Any], gain: float = 1.0) -> Callable[..., Step]:
+    """A layer with other parts than it was asked for, or whose way back is `gain` times as long."""
+
+    def wrong(variant: Any, spec: Any, weights: Any, x: Array) -> Step:
+        value, pullback = layer_step(change(variant), spec, weights, x)
+        return Step(value, lambda g: gain * pullback(g))
+
+    return wrong
+
+
+def windowed_costs(shape: Any, n: int) -> Any:
+    """A core that grows like N."""
+    return part_costs(replace(shape, causal=True, window=64), n)
+
+
+def costs_with_dear_projections(shape: Any, n: int) -> Any:
+    return [
+        replace(part, multiply_adds=3 * part.multiply_adds) if part.part in PROJECTIONS else part
+        for part in part_costs(shape, n)
+    ]
+
+
+def steps_of_half_of_the_keys(inputs: AttentionInputs) -> AttentionSteps:
+    half = inputs.k.shape[-2] // 2
+    shape = (*inputs.shape[:-1], half)
+    return attention_steps(inputs._replace(k=inputs.k[..., :half, :], v=inputs.v[..., :half, :], shape=shape))
+
+
+def steps_of_no_product(inputs: AttentionInputs) -> AttentionSteps:
+    """The right numbers, from q and v that note nothing: half of the multiply-adds go unseen."""
+    return attention_steps(inputs._replace(q=np.array(inputs.q)))
+
+
+def linear_search(keys: Array, queries: Array) -> Array:
+    """One key after the other."""
+    rows = [next((place for place, key in enumerate(keys) if key == query), -1) for query in queries]
+    return np.array(rows, dtype=np.intp)
+
+
+def first_of_sorted(keys: Array, queries: Array) -> Array:
+    """Sorted, and the wrong place told."""
+    return np.argsort(keys, kind="stable")[: len(queries)]
+
+
+def columns(x: Array, w: Array, b: Array | None) -> Array:
+    """Projections that stand upright."""
+    return np.asarray((x @ w).swapaxes(-1, -2)) if x.shape[0] == 1 else linear(x, w, b)
+
+
+@np.errstate(all="ignore")
+def plain_softmax(s: Array) -> Array:
+    """e^s ÷ Σ e^s without the largest score subtracted."""
+    e = np.exp(s)
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def cool(s: Array) -> Array:
+    """Weights that never saturate."""
+    return softmax(np.tanh(s)[..., None, :]).weights[..., 0, :]
+
+
+#: claim -> name of what is wrong -> the laws, and the verdict, on the words or on the proof, that they lead to
 WRONG: dict[str, dict[str, tuple[Laws, str]]] = {
     "lemma-1": {
         "a softmax over the queries": (Laws(attention=attention_over(QUERIES)), "refuted"),
@@ -212,8 +314,8 @@ WRONG: dict[str, dict[str, tuple[Laws, str]]] = {
         "values that hear of the keys": (Laws(attention=attention_of_keys), "refuted"),
     },
     "lemma-4": {
-        "a softmax over the whole matrix": (Laws(attention=attention_over(BOTH)), "holds"),
-        "a softmax over the queries": (Laws(attention=attention_over(QUERIES)), "holds"),
+        "a softmax over the whole matrix": (Laws(attention=attention_over(BOTH)), "sound"),
+        "a softmax over the queries": (Laws(attention=attention_over(QUERIES)), "refuted"),
         "symmetric scores": (Laws(scores=symmetric), "refuted"),
     },
     "theorem-5": {
@@ -223,11 +325,13 @@ WRONG: dict[str, dict[str, tuple[Laws, str]]] = {
     "theorem-6": {
         "a variance off by 1.5": (Laws(dot=lambda q, k: math.sqrt(1.5) * (q * k).sum(axis=-1)), "refuted"),
         "a coordinate too few": (Laws(dot=lambda q, k: (q * k)[..., 1:].sum(axis=-1)), "refuted"),
+        "entries that never move together": (Laws(dot=dot_of_shuffled), "holds"),
     },
     "corollary-3": {
         "a missing 1/√d_k": (Laws(scores=unscaled), "refuted"),
         "a variance off by 1.5": (Laws(scores=larger), "refuted"),
-        "a smaller W_Q that would not do": (Laws(scores=standardised), "holds"),
+        "a smaller W_Q that would not do": (Laws(scores=standardised), "refuted"),
+        "1/d_k": (Laws(scores=over_scaled), "refuted"),
     },
     "lemma-6": {
         "a missing 1/√d_k": (Laws(scores=unscaled), "refuted"),
@@ -237,7 +341,6 @@ WRONG: dict[str, dict[str, tuple[Laws, str]]] = {
     "theorem-7": {
         "a missing 1/√d_k": (Laws(attention=attention_over(KEYS, scaled=False)), "refuted"),
         "a softmax over the queries": (Laws(attention=attention_over(QUERIES)), "refuted"),
-        "one query after the other": (Laws(attention=attention_in_turn), "refuted"),
     },
     "theorem-8": {
         "no − p_i p_j": (Laws(jacobian=diagonal_jacobian), "refuted"),
@@ -252,5 +355,53 @@ WRONG: dict[str, dict[str, tuple[Laws, str]]] = {
             Laws(query_gradient=lambda p, g, k, scale: 4 * query_gradient(p, g, k, scale=scale)),
             "corrected",
         ),
+    },
+    "residual": {
+        "a path that does not carry the gradient": (
+            Laws(layer=layer_by(lambda variant: replace(variant, residual=False))),
+            "refuted",
+        ),
+        "gradients that vanish everywhere": (Laws(layer=layer_by(lambda variant: variant, gain=0.4)), "refuted"),
+        "gradients that vanish without it": (Laws(layer=fading_without_the_path), "holds"),
+    },
+    "layernorm": {
+        "no LayerNorm": (Laws(layer=layer_by(lambda variant: replace(variant, norm=False))), "refuted"),
+        "LayerNorm everywhere": (Laws(layer=layer_by(lambda variant: replace(variant, norm=True))), "refuted"),
+    },
+    "context": {
+        "a window of 64 keys": (Laws(attention=looking_back(64)), "refuted"),
+        "a missing 1/√d_k": (Laws(scores=unscaled), "refuted"),
+        "the softmax of 2 z": (Laws(softmax=hot), "refuted"),
+    },
+    "quadratic-limit": {
+        "a window's costs": (Laws(costs=windowed_costs), "refuted"),
+        "projections that take three times as much": (Laws(costs=costs_with_dear_projections), "refuted"),
+        "half of the keys": (Laws(steps=steps_of_64_keys), "refuted"),
+    },
+    "lookup-question": {
+        "one key after the other": (Laws(hash_lookup=linear_search), "refuted"),
+        "sorted by comparing all": (Laws(sorted_lookup=linear_search), "refuted"),
+        "a wrong place": (Laws(sorted_lookup=first_of_sorted), "refuted"),
+        "half of the keys": (Laws(steps=steps_of_half_of_the_keys), "refuted"),
+        "half of the products": (Laws(steps=steps_of_no_product), "refuted"),
+        "the least q·k": (Laws(argmax_lookup=lambda q, k: (q @ k.T).argmin(axis=-1)), "refuted"),
+    },
+    "parallel": {
+        "one query after the other": (Laws(attention=attention_in_turn), "refuted"),
+    },
+    "overflow": {
+        "the largest score not subtracted": (Laws(softmax=plain_softmax), "refuted"),
+        "e^s in float64": (Laws(exp=lambda s: np.exp(s.astype(np.float64))), "refuted"),
+        "a softmax that never saturates": (Laws(softmax=cool), "refuted"),
+    },
+    "symmetry-note": {
+        "a softmax over the whole matrix": (Laws(attention=attention_over(BOTH)), "refuted"),
+        "a causal mask": (Laws(attention=causal_attention), "holds"),
+    },
+    "row-vectors": {
+        "columns": (Laws(linear=columns), "refuted"),
+        "a variance off by 1.5": (Laws(dot=lambda q, k: math.sqrt(1.5) * (q * k).sum(axis=-1)), "refuted"),
+        "a missing 1/√d_k": (Laws(scores=unscaled), "refuted"),
+        "outputs as weights": (Laws(attention=weights_for_outputs), "holds"),
     },
 }

@@ -16,7 +16,9 @@ Examples:
   attnlab verify corollary-4 --explain"""
 
 Claims = Annotated[list[str] | None, typer.Argument(help="only these, such as lemma-4", metavar="CLAIM")]
-Explain = Annotated[bool, typer.Option("--explain", help="why: each claim's argument, numbers, and what remains")]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="why: each claim's words, argument, numbers, and what remains")
+]
 Samples = Annotated[int, typer.Option(help="so many times the usual number of samples")]
 Seed = Annotated[int, typer.Option(help="draw everything with this seed")]
 

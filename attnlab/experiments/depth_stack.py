@@ -1,7 +1,7 @@
 """One stack of layers, up and back down: what each layer makes of the tokens, and what of a gradient it lets by."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,14 +102,20 @@ class Profile:
     token_gradients: Sequence[float]
 
 
-def profile(config: DepthConfig, variant: Variant, gain: float, repeat: int) -> Profile:
-    """Draw a stack and tokens, run them up, and a random direction back down; all in float64."""
+def profile(
+    config: DepthConfig, variant: Variant, gain: float, repeat: int, *, layer: Callable[..., Step] = layer_step
+) -> Profile:
+    """Draw a stack and tokens, run them up, and a random direction back down; all in float64.
+
+    Args:
+        layer: what a layer does, and its way back.
+    """
     spec = block_spec(config, feed_forward=variant.feed_forward)
     weights = drawn_weights(config, spec, gain, repeat)
     x = random_input(config.n, config.d_model, seed=drawn_seed(config, repeat), dtype=np.float64)
     states, layers = [x], list[Step]()
     for of_layer in weights:
-        layers.append(layer_step(variant, spec, of_layer, states[-1]))
+        layers.append(layer(variant, spec, of_layer, states[-1]))
         states.append(layers[-1].value)
     u = stream(config.seed, "depth.gradient", repeat).standard_normal(x.shape)
     sizes = [(float(np.linalg.norm(g)), difference(g)) for g in gradients(layers, u)]

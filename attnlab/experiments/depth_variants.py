@@ -49,7 +49,8 @@ def layer_step(variant: Variant, spec: BlockSpec, weights: BlockWeights, x: Arra
     if variant.feed_forward:
         t3 = steps[-1].value
         steps.append(joined(variant, t3, feed_forward_step(spec, weights, t3)))
-        steps.append(norm_step(spec, weights, "ln2", steps[-1].value))
+        if variant.norm:
+            steps.append(norm_step(spec, weights, "ln2", steps[-1].value))
     return Step(steps[-1].value, backwards([step.pullback for step in steps]))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from attnlab.errors import UsageError
-from attnlab.experiments.claims.claim import Claim, Evidence, Setting, Verdict
+from attnlab.experiments.claims.claim import Claim, Evidence, Proof, Setting, Verdict
 from attnlab.experiments.claims.laws import Laws
 from attnlab.experiments.claims.registry import claims_named
 from attnlab.experiments.effort import refuse_endless
@@ -32,11 +32,13 @@ class Tried:
     claim: Claim
     evidence: Evidence
     verdict: Verdict
+    #: of the course's proof; None = it gives none
+    proof: Proof | None
 
     @property
     def as_expected(self) -> bool:
-        """Whether the verdict is the one that theory leads to expect."""
-        return self.verdict == self.claim.expected_verdict
+        """Whether the verdict, on the words and on the proof, is the one that theory leads to expect."""
+        return (self.verdict, self.proof) == (self.claim.expected_verdict, self.claim.proof)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,4 +93,4 @@ def run(config: VerifyConfig, *, laws: Laws | None = None, advance: Callable[[],
 def tried(claim: Claim, setting: Setting) -> Tried:
     """One claim's experiment, and the verdict that its rule makes of it."""
     evidence = claim.experiment(setting)
-    return Tried(claim=claim, evidence=evidence, verdict=claim.rule(evidence))
+    return Tried(claim=claim, evidence=evidence, verdict=claim.rule(evidence), proof=claim.judged_proof(evidence))

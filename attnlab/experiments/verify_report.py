@@ -9,8 +9,8 @@ from attnlab.experiments.verify import Tried, VerifyRecord
 from attnlab.records import Cell, Finding, Part, Report, Table
 from attnlab.show.numbers import number
 
-#: Characters of a line in the columns measured, expected and on; and of what was tried.
-MEASURED, EXPECTED, ON, WHAT = 32, 10, 11, 42
+#: Characters of a line in the column of what is claimed, and of what was tried.
+SAYS, WHAT = 52, 42
 #: The claim that the last line names, if it is there and nothing else is.
 MOST_TELLING = "corollary-4"
 #: Verdicts, and how one and several claims are said to have got them.
@@ -24,51 +24,76 @@ SAID = (
 def report(record: VerifyRecord, *, explain: bool = False) -> Report:
     """The verdicts in a table, or each claim explained."""
     config, count = record.config, len(record.tried)
-    first = record.tried[0]
-    alone = f"{first.claim.id}: {first.verdict}" if explain else first.claim.id
-    heading = f"{count} claims of the course" if count > 1 else alone
     times = f" · {config.samples:,} × the usual samples" if config.samples > 1 else ""
-    heading += f" · seed {config.seed}{times}"
+    heading = f"{count} claims of the course" if count > 1 else named(record.tried[0])
     parts: list[Part] = [Finding(text=surprise(one)) for one in record.tried if not one.as_expected]
     if explain:
         for one in record.tried:
-            parts += [Finding(text=f"{one.claim.id}: {one.verdict}")] if count > 1 else []
+            parts += [Finding(text=named(one))] if count > 1 else []
             parts += explanation(one)
     else:
-        parts += [verdict_table(record.tried), Finding(text=count_in_words(record.tried))]
-    return Report(heading=heading, parts=parts)
+        parts.append(Finding(text=count_in_words(record.tried)))
+        parts.append(verdict_table(record.tried, details=bool(config.claims)))
+        parts.append(Finding(text=pointer(record.tried), kind="note"))
+    return Report(heading=f"{heading} · seed {config.seed}{times}", parts=parts)
+
+
+def named(one: Tried) -> str:
+    """The claim's name, and where it stands in the course."""
+    return f"{one.claim.id} · {one.claim.place}"
 
 
 def surprise(one: Tried) -> str:
     """What to say of a verdict that is not the expected one."""
+    claim = one.claim
     failed = [trial.what for trial in one.evidence.trials if not trial.holds]
-    return f"{one.claim.id}: {one.verdict}; expected: {one.claim.expected_verdict}. Not shown: {'; '.join(failed)}."
+    found, wanted = one.verdict, claim.expected_verdict
+    if found == wanted:
+        return f"{claim.id}: proof {one.proof}; expected: {claim.proof}. Not shown: {'; '.join(failed)}."
+    return f"{claim.id}: {found}; expected: {wanted}. Not shown: {'; '.join(failed)}."
 
 
 def count_in_words(tried: Sequence[Tried]) -> str:
-    """How many hold, are corrected, are refuted; and how to learn why."""
+    """How many hold, are corrected, are refuted; of one, which."""
+    if len(tried) == 1:
+        return f"{tried[0].verdict.capitalize()}{', with the proof mended' if mended_only(tried[0]) else ''}."
     said = []
     for verdict, one, many in SAID:
-        count = sum(claim.verdict == verdict for claim in tried)
-        said += [f"{count} {one if count == 1 else many}"] if count else []
+        alike = [claim for claim in tried if claim.verdict == verdict]
+        mended = sum(map(mended_only, alike))
+        by_proof = f" ({mended} with the proof mended)" if mended else ""
+        said += [f"{len(alike)} {one if len(alike) == 1 else many}{by_proof}"] if alike else []
+    return f"{', '.join(said)}."
+
+
+def pointer(tried: Sequence[Tried]) -> str:
+    """How to learn why."""
     ids = [one.claim.id for one in tried]
-    named = MOST_TELLING if MOST_TELLING in ids else ids[-1]
-    claims = "1 claim" if len(tried) == 1 else f"{len(tried)} claims"
-    return f"{claims}: {', '.join(said)}.\n`attnlab verify {named} --explain` says why."
+    return f"`attnlab verify {MOST_TELLING if MOST_TELLING in ids else ids[-1]} --explain` says why."
 
 
-def verdict_table(tried: Sequence[Tried]) -> Table:
-    """One row per claim; below it, for those that do not hold as they stand, what remains."""
+def mended_only(one: Tried) -> bool:
+    """Whether the claim holds, and its proof needed mending."""
+    return one.verdict == "holds" and one.proof == "mended"
+
+
+def verdict_table(tried: Sequence[Tried], *, details: bool = False) -> Table:
+    """A row per claim; below it, for those that do not simply hold, or with `details` for all, what is true."""
     rows: list[tuple[Cell, ...]] = []
     for one in tried:
-        evidence = one.evidence
-        measured, on = lines(evidence.in_short, MEASURED), lines(f"{evidence.samples:,} {evidence.unit}", ON)
-        rows.append((one.claim.id, one.verdict, measured, lines(expected(evidence), EXPECTED), on))
-        if one.verdict != "holds":
-            rows.append(("", "", lines(f"→ {one.claim.remains}", MEASURED), "", ""))
-    columns = ("claim", "verdict", "measured", "expected", "on")
-    remark = "→ what remains of it" if any(one.verdict != "holds" for one in tried) else ""
-    return Table(title="", columns=columns, rows=rows, note=remark)
+        rows.append((one.claim.id, lines(one.claim.statement, SAYS), one.verdict))
+        if second := below(one, details=details):
+            rows.append(("", lines(second, SAYS), ""))
+    return Table(title="", columns=("claim", "says", "verdict"), rows=rows)
+
+
+def below(one: Tried, *, details: bool) -> str:
+    """What is true in place of the claim's words, of its proof, or what was not tried; empty if it simply holds."""
+    if mended_only(one):
+        return f"proof mended: {one.evidence.in_short}"
+    if one.verdict != "holds" or details:
+        return one.evidence.in_short
+    return f"not tried: {one.claim.not_tried}" if one.claim.not_tried else ""
 
 
 def lines(text: str, width: int) -> str:
@@ -76,36 +101,52 @@ def lines(text: str, width: int) -> str:
     return "\n".join(wrap(text, width, break_long_words=False, break_on_hyphens=False))
 
 
-def expected(evidence: Evidence) -> str:
-    """What the measured number should be, or must not exceed."""
-    if isinstance(evidence.expected, str):
-        return evidence.expected
-    if evidence.expected is not None:
-        return number(evidence.expected)
-    return "–" if evidence.bound is None else f"≤ {number(evidence.bound)}"
-
-
 def explanation(one: Tried) -> list[Part]:
-    """One claim: its words, why, what was tried, the numbers, and what remains."""
+    """One claim: its words, the verdict with its numbers, why, the proof, what was tried, and what remains."""
     claim, evidence = one.claim, one.evidence
     parts: list[Part] = [
-        Finding(text=f"“{claim.statement}”\n{claim.source}", kind="note"),
-        Finding(text=evidence.finding),
+        Finding(text=f"“{claim.quote}”\n(“{claim.translation}”)", kind="note"),
+        Finding(text=f"Verdict: {one.verdict}. {evidence.finding}"),
         Finding(text=f"Why: {claim.argument}", kind="note"),
-        Finding(text=f"Tried: {claim.method}", kind="note"),
     ]
-    core = [trial for trial in evidence.trials if trial.judged and not trial.counter]
-    counter = [trial for trial in evidence.trials if trial.counter]
-    seen = [trial for trial in evidence.trials if not trial.judged]
-    if counter:
-        parts.append(trial_table("Against its words as they stand", counter))
-    parts.append(trial_table("What is true" if counter else "What it says", core))
-    if seen:
-        rows = [(lines(trial.what, WHAT), trial.value) for trial in seen]
-        parts.append(Table(title="Shown, not judged", columns=("", "found"), rows=rows))
-    if evidence.table is not None:
-        parts.append(evidence.table)
+    if one.proof is not None:
+        parts.append(Finding(text=said_of_the_proof(one), kind="note"))
+    parts.append(Finding(text=f"Tried: {claim.method}", kind="note"))
+    if claim.source:
+        parts.append(Finding(text=f"Sources: {claim.source}", kind="note"))
+    parts += trial_tables(evidence)
+    parts += evidence.tables
+    if claim.not_tried:
+        parts.append(Finding(text=f"Not tried here: {claim.not_tried}.", kind="note"))
     return [*parts, Finding(text=f"What remains: {claim.remains}")]
+
+
+def said_of_the_proof(one: Tried) -> str:
+    """Whether the course's proof is sound or mended, and where."""
+    if one.proof == "mended":
+        return f"The proof, mended: {one.claim.mending}"
+    if one.verdict == "holds":
+        return "The proof is sound."
+    return "The proof is sound as far as it goes: its steps hold."
+
+
+def trial_tables(evidence: Evidence) -> list[Part]:
+    """What was found: against the claim's words, against its proof, of what is true, and what is only shown."""
+    judged = [trial for trial in evidence.trials if trial.judged]
+    against = [trial for trial in judged if trial.counter]
+    found: list[Part] = [
+        trial_table(title, trials)
+        for title, trials in (
+            ("Against its words as they stand", against),
+            ("Against a step of its proof", [trial for trial in judged if trial.proof and not trial.counter]),
+            ("What is true" if against else "What it says", [trial for trial in judged if trial.core]),
+        )
+        if trials
+    ]
+    if seen := [trial for trial in evidence.trials if not trial.judged]:
+        rows = [(lines(trial.what, WHAT), trial.value) for trial in seen]
+        found.append(Table(title="Shown, not judged", columns=("", "found"), rows=rows))
+    return found
 
 
 def trial_table(title: str, trials: Sequence[Trial]) -> Table:
@@ -138,7 +179,11 @@ def claim_fields(one: Tried) -> dict[str, object]:
     return {
         "id": claim.id,
         "verdict": one.verdict,
+        "proof": one.proof,
         "expected_verdict": claim.expected_verdict,
+        "quote": claim.quote,
+        "translation": claim.translation,
+        "place": claim.place,
         "statement": claim.statement,
         "measured": evidence.measured,
         "standard_error": evidence.standard_error,
@@ -148,6 +193,7 @@ def claim_fields(one: Tried) -> dict[str, object]:
         "unit": evidence.unit,
         "finding": evidence.finding,
         "remains": claim.remains,
+        "not_tried": claim.not_tried or None,
         "checks": [trial_fields(trial) for trial in evidence.trials if not trial.clocked],
     }
 
@@ -161,6 +207,7 @@ def trial_fields(trial: Trial) -> dict[str, object]:
         "high": trial.high if math.isfinite(trial.high) else None,
         "holds": trial.holds if trial.judged else None,
         "against": trial.counter,
+        "against_proof": trial.proof,
     }
 
 
@@ -169,6 +216,7 @@ def csv_table(record: VerifyRecord) -> tuple[tuple[str, ...], list[tuple[object,
     columns = (
         "id",
         "verdict",
+        "proof",
         "expected_verdict",
         "measured",
         "standard_error",

@@ -1,4 +1,9 @@
-"""What a claim is on this bench: its words, an experiment, and a rule that makes a verdict of the numbers."""
+"""What a claim is on this bench: the course's words, an experiment, and a rule that makes a verdict of the numbers.
+
+One standard for all. *Holds*: true as stated. *Corrected*: false or incomplete as stated, and what is true stands
+beside it. *Refuted*: false, and no small change saves it. The course's proof is judged apart: *sound* where its steps
+hold, be it of less than the statement says; *mended* where a step errs and a right one stands in its place.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +18,7 @@ from attnlab.maths.weights import stream
 from attnlab.records import Table
 
 Verdict = Literal["holds", "corrected", "refuted"]
+Proof = Literal["sound", "mended"]
 
 #: Measured averages may be this many standard errors from their prediction: a true one is, once in 150,000 times.
 MOST_ERRORS = 4.5
@@ -50,6 +56,8 @@ class Trial:
     high: float = math.inf
     #: shown, it speaks against the claim's words as they stand
     counter: bool = False
+    #: shown, it speaks against a step of the course's proof
+    proof: bool = False
     #: a time or a speed: another one at every run, so it is shown and not kept
     clocked: bool = False
 
@@ -57,6 +65,11 @@ class Trial:
     def holds(self) -> bool:
         """Whether it was shown."""
         return self.low <= self.value <= self.high
+
+    @property
+    def core(self) -> bool:
+        """Whether it is about what the claim rightly says, and speaks against nothing."""
+        return not (self.counter or self.proof)
 
     @property
     def judged(self) -> bool:
@@ -68,9 +81,9 @@ class Trial:
 class Evidence:
     """What an experiment found."""
 
-    #: the number, or the words, that stand for the rest in the table
-    measured: float | str
-    #: in a few words, with the number: "rows sum to 1 within 1.8e-7"
+    #: the number that stands for the rest
+    measured: float
+    #: what is true, or how near the experiment came, in a few words with the number: "63.8 ± 0.3 at d_k 64"
     in_short: str
     trials: Sequence[Trial]
     #: one sentence made of the numbers
@@ -79,14 +92,20 @@ class Evidence:
     #: what `samples` counts: "rows"
     unit: str
     standard_error: float | None = None
-    expected: float | str | None = None
+    expected: float | None = None
     bound: float | None = None
     #: numbers to look at, beside those that are judged
-    table: Table | None = None
+    tables: Sequence[Table] = ()
 
     def shown(self, *, counter: bool) -> bool:
         """Whether everything of one side was shown: what the claim rightly says, or what speaks against its words."""
-        return all(trial.holds for trial in self.trials if trial.counter is counter)
+        return all(trial.holds for trial in self.trials if (trial.counter if counter else trial.core))
+
+    @property
+    def proof_errs(self) -> bool:
+        """Whether something was tried against the course's proof, and all of it was shown."""
+        against = [trial.holds for trial in self.trials if trial.proof]
+        return bool(against) and all(against)
 
 
 Rule = Callable[[Evidence], Verdict]
@@ -119,8 +138,15 @@ class Claim:
     """One claim of the course."""
 
     id: str
-    #: the course's words
+    #: the course's own words, formulas as plain text; "[…]" where something is left out
+    quote: str
+    #: the same in English
+    translation: str
+    #: where it stands: "Lemma 1", "footnote 6"
+    place: str
+    #: what is claimed, in a few words
     statement: str
+    #: who else says it, or what it rests on; may be empty
     source: str
     #: why it is so, or why not, in our own words
     argument: str
@@ -129,8 +155,20 @@ class Claim:
     experiment: Callable[[Setting], Evidence]
     rule: Rule
     expected_verdict: Verdict
+    #: what theory leads to expect of the course's proof; None = it gives none
+    proof: Proof | None
+    #: which step of the proof errs, and what stands in its place; empty but for a mended one
+    mending: str = ""
     #: what remains true of it, or is to be kept in mind
     remains: str
+    #: what it also says and this bench does not try; may be empty
+    not_tried: str = ""
+
+    def judged_proof(self, evidence: Evidence) -> Proof | None:
+        """What the numbers say of the course's proof; None = it gives none."""
+        if self.proof is None:
+            return None
+        return "mended" if evidence.proof_errs else "sound"
 
 
 def highest(*numbers: float) -> float:

@@ -61,7 +61,7 @@ def combination(setting: Setting) -> Evidence:
     return Evidence(
         measured=off,
         bound=bound,
-        in_short=f"rows sum to 1 within {number(off)}",
+        in_short=f"of the values x_m W_V; without W_V it is {bare:.0%} off",
         samples=rows,
         unit="rows",
         finding=f"In {rows:,} rows no weight is below 0 and the sums are 1 within {number(off)}; Y is made of the "
@@ -87,18 +87,26 @@ def key_by_key(a: Array, v: Array) -> Array:
 
 LEMMA_1 = Claim(
     id="lemma-1",
-    statement="y_n = Σ_m a_nm v_m, a ≥ 0, Σ_m a_nm = 1: a linear combination of the inputs",
-    source="the course, Lemma 1; Bishop & Bishop 2024, section 12.1",
+    quote="Para cada vetor de saída y_n, existe uma representação como combinação linear dos vetores de entrada, "
+    "ponderada por coeficientes de atenção a_nm: y_n = Σ_m a_nm x_m",
+    translation="For each output vector y_n there is a representation as a linear combination of the input vectors, "
+    "weighted by attention coefficients a_nm: y_n = Σ_m a_nm x_m",
+    place="Lemma 1",
+    statement="outputs are weighted means of the inputs x_m",
+    source="Bishop & Bishop 2024, section 12.1",
     argument="An exponential is never negative, and the softmax divides a row by its own sum: so the weights are a "
-    "probability distribution, and each output is an average. But an average of what? Of the values v_m = x_m W_V. "
-    "They depend linearly on the inputs, so that Y = A X W_V; yet W_V turns and stretches them first, and with "
-    "values of another width than the inputs' a combination of the inputs could not even be written down.",
+    "probability distribution, and each output is an average. But an average of what? The statement says x_m; "
+    "the course's own proof ends in y_n = Σ_m a_nm x_m W_V, and that is right: what is combined are the values v_m = "
+    "x_m W_V. The inputs enter linearly, and through W_V, which turns and stretches them first; where it makes them "
+    "wider or narrower, Σ_m a_nm x_m has not even the width of y_n.",
     method=f"Random tokens, {N} at a time, {D} wide, float32. Y is computed in three ways: as attention does, one key "
     "after the other, and as (A X) W_V. Then Y is held against A X, with a random W_V and with W_V = 1.",
     experiment=combination,
     rule=in_need_of_correction,
     expected_verdict="corrected",
-    remains="Each output is an average of the values x_m W_V, and of the inputs only through W_V.",
+    proof="sound",
+    remains="Everything but one letter: y_n = Σ_m a_nm v_m with v_m = x_m W_V, as the proof's last line has it. "
+    "Non-negativity and normalisation stand as they are.",
 )
 
 
@@ -164,7 +172,7 @@ def three_roles(setting: Setting) -> Evidence:
     return Evidence(
         measured=still,
         bound=NOTHING,
-        in_short=f"what should stay moves {number(still)}",
+        in_short=f"what should stay moves by {number(still)} at most",
         samples=rows,
         unit="rows",
         finding=f"Changing one of W_Q, W_K, W_V, or one token's query, key or value, moves what its role says by "
@@ -175,8 +183,13 @@ def three_roles(setting: Setting) -> Evidence:
 
 THEOREM_3 = Claim(
     id="theorem-3",
-    statement="three roles by W_Q, W_K, W_V",
-    source="the course, Theorem 3; Jurafsky & Martin, Speech and Language Processing, ch. 10",
+    quote="Para cada embedding de entrada x, existem três transformações lineares distintas que produzem suas "
+    "representações como query, key e value: q = x W^Q, k = x W^K, v = x W^V",
+    translation="For each input embedding x there are three distinct linear transformations that produce its "
+    "representations as query, key and value: q = x W^Q, k = x W^K, v = x W^V",
+    place="Theorem 3",
+    statement="three roles by three matrices W_Q, W_K, W_V",
+    source="Jurafsky & Martin, Speech and Language Processing, ch. 10",
     argument="A token asks with its query, is found by its key, and gives its value. The query of token i stands in "
     "row i of the scores and nowhere else. The key of token j stands in column j: changed, it takes from all the "
     "other keys in proportion, so that the odds between those stay. The value of token j is in no score at all, and "
@@ -186,5 +199,6 @@ THEOREM_3 = Claim(
     experiment=three_roles,
     rule=true_as_it_stands,
     expected_verdict="holds",
+    proof=None,
     remains="W_V never changes who attends to whom; W_Q and W_K never change what is said.",
 )

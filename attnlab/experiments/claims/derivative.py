@@ -64,7 +64,7 @@ def jacobians(setting: Setting) -> Evidence:
     return Evidence(
         measured=central,
         bound=CENTRAL,
-        in_short=f"off differences by {number(central)}",
+        in_short=f"off finite differences by {number(central)}",
         samples=rows,
         unit="rows",
         finding=f"Over {rows:,} rows ‖J‖₂ is {norm:.4f} at most, and p_i(δ_ij − p_j) differs from central differences "
@@ -87,8 +87,13 @@ def jacobians(setting: Setting) -> Evidence:
 
 THEOREM_8 = Claim(
     id="theorem-8",
-    statement="∂softmax_i/∂z_j = p_i(δ_ij − p_j)",
-    source="the course, Theorem 8; Bishop & Bishop 2024, section 6.4",
+    quote="O gradiente da função softmax em relação aos scores é dado por: ∂softmax(z)_i/∂z_j = softmax(z)_i (δ_ij − "
+    "softmax(z)_j)",
+    translation="The gradient of the softmax function with respect to the scores is given by: ∂softmax(z)_i/∂z_j = "
+    "softmax(z)_i (δ_ij − softmax(z)_j)",
+    place="Theorem 8",
+    statement="∂softmax_i/∂z_j = p_i (δ_ij − p_j)",
+    source="Bishop & Bishop 2024, section 6.4",
     argument="Write p_i = e^(z_i)/S and differentiate the quotient: e^(z_i) brings p_i where i = j, and S brings "
     "−p_i p_j everywhere. So J = diag(p) − ppᵀ: the covariance of drawing a key by p. An entry p_i(1 − p_i) is ¼ at "
     "most. Along a direction u, uᵀJu is the variance of u under p, which for a unit vector is at most ½: half of the "
@@ -99,6 +104,7 @@ THEOREM_8 = Claim(
     experiment=jacobians,
     rule=true_as_it_stands,
     expected_verdict="holds",
+    proof=None,
     remains="At every scale entries stay below ¼ and ‖J‖₂ below ½, with equality at p = (½, ½): the softmax never "
     "enlarges a gradient.",
 )

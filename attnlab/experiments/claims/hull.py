@@ -61,6 +61,9 @@ class Lengths(NamedTuple):
     #: ‖o‖ ÷ max‖v‖: its mean and its largest
     tightness: float
     tightest: float
+    #: how tight each step is, on average: ‖o‖ ÷ Σ α‖v‖ and Σ α‖v‖ ÷ max‖v‖
+    triangle: float
+    averaged: float
     #: ‖o W_O‖ and ‖o + b‖ ÷ max‖v‖, the largest
     projected: float
     shifted: float
@@ -98,6 +101,8 @@ def lengths(laws: Laws, case: Case, rng: np.random.Generator) -> Lengths:
         caught_by_length=share(np.linalg.norm(pushed, axis=-1) > longest[wide] * (1 + room)),
         tightness=float((norms / longest).mean()),
         tightest=float((norms / longest).max()),
+        triangle=float((norms / average).mean()),
+        averaged=float((average / longest).mean()),
         projected=float((np.linalg.norm(o @ w_o, axis=-1) / longest).max()),
         shifted=float((np.linalg.norm(o + b, axis=-1) / longest).max()),
         empty=int((~seen.any(axis=-1)).sum()) * (1 if len(seen) > 1 else SETS),
@@ -126,7 +131,7 @@ def norm_bound(setting: Setting) -> Evidence:
     return Evidence(
         measured=excess,
         bound=bound,
-        in_short=f"‖o‖ ≤ max‖v‖ (1 + {number(highest(excess, 0.0))})",
+        in_short="Σα = 1 is needed, α ≤ 1 will not do",
         samples=rows,
         unit="rows",
         finding=f"In {rows:,} rows, {empty:,} of which see no key, no output is longer than the longest value by more "
@@ -164,7 +169,9 @@ def hull_trials(found: Sequence[Lengths], excess: float, bound: float) -> tuple[
             low=1.1,
         ),
         Trial(what="with a bias b of length 4, the largest ‖o + b‖ ÷ max‖v‖", value=ordinary.shifted, low=1.1),
-        Trial(what=f"weights of ½ each, {N} equal values: ‖o‖ ÷ max‖v‖", value=half_weights(), low=1.1),
+        Trial(what="‖o‖ ÷ Σ α‖v‖, ordinary rows, on average", value=ordinary.triangle),
+        Trial(what="Σ α‖v‖ ÷ max‖v‖, ordinary rows, on average", value=ordinary.averaged),
+        Trial(what=f"weights of ½ each, {N} equal values: ‖o‖ ÷ max‖v‖", value=half_weights(), low=1.1, proof=True),
     )
 
 
@@ -176,17 +183,25 @@ def half_weights() -> float:
 
 COROLLARY_1 = Claim(
     id="corollary-1",
-    statement="‖o_i‖ ≤ Σ_j α_ij‖v_j‖ ≤ max_j‖v_j‖",
-    source="the course, Corollary 1",
+    quote="A saída do mecanismo de atenção para cada posição é uma combinação convexa dos values, garantindo que a "
+    "magnitude da saída permaneça controlada: ‖O_i‖ ≤ Σ_j α_ij ‖v_j‖ ≤ max_j ‖v_j‖",
+    translation="The output of the attention mechanism for each position is a convex combination of the values, which "
+    "guarantees that the magnitude of the output stays under control: ‖O_i‖ ≤ Σ_j α_ij ‖v_j‖ ≤ max_j ‖v_j‖",
+    place="Corollary 1",
+    statement="no output is longer than the longest value",
+    source="",
     argument="The first step is the triangle inequality, the second replaces every length by the longest: an average "
-    "is no more than the most. What carries it is that the weights are not negative and sum to 1; that each is at "
-    "most 1 would not do, as weights of ½ on many equal values show. More is true: o is a point of the hull of the "
-    "values, so in every direction u it lies between the least and the greatest u·v_j.",
+    "is no more than the most. More is true: o is a point of the hull of the values, so in every direction u it lies "
+    "between the least and the greatest u·v_j.",
     method="Six kinds of rows in float32: ordinary ones, scores thirty times as large, most keys hidden (some rows "
     "see none), causal ones, one value for all keys, and values of 1e30, 1e-30 and 0. Rounding may add (4 + log2 m) "
     "eps. The hull is tried along random directions, and the trial itself on points pushed just outside.",
     experiment=norm_bound,
     rule=true_as_it_stands,
     expected_verdict="holds",
+    proof="mended",
+    mending="Step 3 says that the weighted sum is at most the largest length because each α_ij ≤ 1. That would not do: "
+    f"weights of ½ on {N} equal values are all at most 1, and their sum is {N // 2} times too long. What carries the "
+    "step stands in step 1 already: the α_ij are not negative and sum to 1.",
     remains="It ends at the values: W_O, or a bias after it, may make an output longer than any of them.",
 )

@@ -1,4 +1,4 @@
-"""Every claim on the bench, in the course's order."""
+"""Every claim on the bench: theorems, lemmas and corollaries in the course's order, then what it says beside them."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,15 @@ from attnlab.experiments.claims.claim import Claim
 from attnlab.experiments.claims.combination import LEMMA_1, THEOREM_3
 from attnlab.experiments.claims.derivative import THEOREM_8
 from attnlab.experiments.claims.explosion import COROLLARY_4
+from attnlab.experiments.claims.growth import LOOKUP_QUESTION, QUADRATIC_LIMIT
 from attnlab.experiments.claims.hull import COROLLARY_1
+from attnlab.experiments.claims.notation import ROW_VECTORS, SYMMETRY_NOTE
+from attnlab.experiments.claims.overflow import OVERFLOW
+from attnlab.experiments.claims.parallel import PARALLEL
+from attnlab.experiments.claims.reach import CONTEXT
 from attnlab.experiments.claims.scale import LEMMA_3
 from attnlab.experiments.claims.scaling import COROLLARY_3
+from attnlab.experiments.claims.stacked import LAYERNORM, RESIDUAL
 from attnlab.experiments.claims.steps import THEOREM_7
 from attnlab.experiments.claims.symmetry import LEMMA_4
 from attnlab.experiments.claims.table import LEMMA_2
@@ -32,6 +38,15 @@ CLAIMS: tuple[Claim, ...] = (
     THEOREM_7,
     THEOREM_8,
     COROLLARY_4,
+    RESIDUAL,
+    LAYERNORM,
+    CONTEXT,
+    QUADRATIC_LIMIT,
+    LOOKUP_QUESTION,
+    PARALLEL,
+    OVERFLOW,
+    SYMMETRY_NOTE,
+    ROW_VECTORS,
 )
 
 

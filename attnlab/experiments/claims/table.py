@@ -100,7 +100,7 @@ def lookup(setting: Setting) -> Evidence:
     return Evidence(
         measured=worst.rest,
         bound=1.0,
-        in_short=f"other keys: {number(worst.rest)} of their bound",
+        in_short=f"by q·k, {itself:.0%} of keys find themselves",
         samples=worst.rows,
         unit="rows",
         finding=f"In {worst.rows:,} rows the weight on other keys is never more than {number(worst.rest)} of r/(1 + "
@@ -130,29 +130,38 @@ def lookup_trials(laws: Laws, worst: "_Worst") -> tuple[Trial, ...]:
 
 
 def nearest_trials(equal: float, unequal: float, itself: float, gone: float) -> tuple[Trial, ...]:
-    """What it is judged by: when the heaviest key is the nearest one, and how many weights are left."""
+    """What its proof is judged by: the largest q·k is not always the nearest key; and how many weights are left."""
     return (
         Trial(what="keys of equal length: the heaviest is the nearest", value=equal, low=1.0),
-        Trial(what="keys of any length: the heaviest is the nearest", value=unequal, high=0.95),
-        Trial(what="keys as queries: a key finds itself", value=itself, high=0.99),
+        Trial(what="keys of any length: the heaviest is the nearest", value=unequal, high=0.95, proof=True),
+        Trial(what="keys as queries: a key finds itself", value=itself, high=0.99, proof=True),
         Trial(what=f"float32, β = {BETAS[-1]:,.0f}: share of weights that are exactly 0", value=gone),
     )
 
 
 LEMMA_2 = Claim(
     id="lemma-2",
-    statement="attention generalises argmax lookup",
-    source="the course, Lemma 2; the bounds are derived here",
+    quote="O mecanismo de atenção pode ser formalizado como uma generalização contínua de uma tabela de consulta "
+    "discreta",
+    translation="The attention mechanism can be formalised as a continuous generalisation of a discrete lookup table",
+    place="Lemma 2",
+    statement="attention is a lookup table made soft",
+    source="the bounds are derived here",
     argument="Multiply the scores by β and let it grow. A key that lies Δ below the best one has e^(−βΔ) of its "
     "weight, so all N − 1 others together have at most r/(1 + r) with r = (N − 1) e^(−βΔ), and the output is no "
-    "farther from the best key's value than that share of the values' spread. What is looked up is the largest q·k: "
-    "the nearest key only if keys are equally long, and a key need not find itself. Two equal keys share the weight "
-    "at every β.",
+    "farther from the best key's value than that share of the values' spread. Two equal keys share the "
+    f"weight at every β. In float32 a weight is exactly 0 from a gap of {FLOAT32_GAP:.0f} on: there not all values "
+    "contribute any more.",
     method=f"{TABLES} tables of {N} keys, {D} wide, float64, each asked {N} times at β = 1, 2, 4 … {BETAS[-1]:,.0f}; "
     "one in which all other keys tie, so that the bound is reached; a tie; and two keys in float32, ever farther "
     "apart.",
     experiment=lookup,
     rule=true_as_it_stands,
     expected_verdict="holds",
-    remains="It is a lookup by the largest q·k, soft for as long as βΔ is small, and soft for ever at a tie.",
+    proof="mended",
+    mending="The proof looks up the key that “corresponde exatamente ou é mais semelhante a q”, and takes the dot "
+    "product for similarity. As a similarity it is a peculiar one: a longer key wins over a nearer one, and a key "
+    "need not find itself, its exact match. Say the key with the largest q·k throughout (or make all keys equally "
+    "long, where the two agree), and every step holds.",
+    remains="All of it: a lookup by the largest q·k, soft as long as βΔ is small, and soft for ever at a tie.",
 )
