@@ -382,8 +382,8 @@ class TestReport:
         """As where its matrix product was timed while the machine was busy."""
         point = next(point for point in record.points if point.gflops)
         own = point.gflops or 0.0
-        at = {speed: share(dataclasses.replace(record, matrix_product_gflops=speed * own), point) for speed in (4, 0.2)}
-        assert at == {4: Quantity(value=25, unit="%"), 0.2: Quantity(value=pytest.approx(5), unit="times")}
+        cells = [share(dataclasses.replace(record, matrix_product_gflops=speed * own), point) for speed in (4, 0.25)]
+        assert [(cell.value, cell.unit) for cell in cells if isinstance(cell, Quantity)] == [(25, "%"), (4, "times")]
 
     def test_noise_is_told(self, record: ComplexityRecord) -> None:
         noisy = dataclasses.replace(record, noise="too noisy to say")

@@ -47,22 +47,26 @@ def _passing(law: LawFit) -> str:
 def _open(points: Points, fits: Fits, slope: Slope) -> str:
     """What it is, or what stands in the way and what would settle it."""
     quadratic, top = fits.quadratic, float(points.n[-1])
+    linear, logarithmic = fits.linear.adequate, fits.logarithmic.adequate
+    none = not (linear or logarithmic or quadratic.adequate)
     if slope.high - slope.low > _WIDE:
         return "the timings scatter too much; take more repeats"
-    if not (fits.linear.adequate or fits.logarithmic.adequate or quadratic.adequate):
-        return between(fits.power) if fits.power.adequate else _steps(points, fits)
+    if none and fits.power.adequate:
+        return between(fits.power)
     if quadratic.share("1", top) >= _LARGE:
         return f"a fixed cost is {quadratic.share('1', top):.0%} of it even there; go to larger N"
-    match fits.linear.adequate, fits.logarithmic.adequate:
-        case True, True:
-            return "N or N log N; go to larger N, or take more repeats"
-        case True, False:
-            return f"{between(fits.power)}; take more repeats"
-        case False, True:
-            if quadratic.chi2 <= fits.logarithmic.chi2 + MARGIN:
-                return "N log N, or N with a little N²; go to larger N"
-            return "N log N, or N that grows dearer; begin at larger N"
-    return _short_of_square(quadratic, top)
+    if none:
+        return _steps(points, fits)
+    if linear and not logarithmic:
+        return f"{between(fits.power)}; go to larger N"
+    if linear:
+        exact = math.isinf(points.freedom)  # an exact count is what it is, however often it is taken
+        return f"N or N log N; go to larger N{'' if exact else ', or take more repeats'}"
+    if not logarithmic:
+        return _short_of_square(quadratic, top)
+    if quadratic.chi2 <= fits.logarithmic.chi2 + MARGIN:
+        return "N log N, or N with a little N²; go to larger N"
+    return "N log N, or N that grows dearer; begin at larger N"
 
 
 def _short_of_square(quadratic: LawFit, top: float) -> str:

@@ -14,7 +14,7 @@ a block's 24Nd² + 4N²d looks like N log N over the sizes that people try, N^1.
 Fewer than one order in a hundred is named wrongly, where the noise is independent from repeat to repeat. What this
 cannot see: N^1.15 looks like N log N over two decades; N whose unit cost rises smoothly by a half is called N log N in
 a tenth of cases, by 70 % always; N² is left unsettled below 8 times the N at which it passes the rest. And what a
-machine does to all repeats of a size alike is in no scatter: `FLOOR` of it is allowed for.
+machine does to all repeats of a size alike is in no scatter: `FLOOR` of it is allowed for, `EXACT` in counts.
 """
 
 import math
@@ -44,8 +44,9 @@ FIXED = 0.10
 NEARER = 4.0
 #: The powers up to this are among them.
 BELOW_SQUARE = 1.95
-#: What no repetition takes away, relative to each cost: clocks, frequencies, the luck of an address.
-FLOOR = 0.01
+#: What no repetition takes away, relative to each cost: clocks, frequencies, the luck of an address; and of an exact
+#: count: what does not grow with N, or only at times, and is in no law.
+FLOOR, EXACT = 0.01, 0.003
 #: The top octaves: sizes from this fraction of the largest on, and four of them at least.
 TOP, FEWEST_IN_TOP = 8, 4
 #: The constant may be below 0 by this share of the smallest size's cost. A window of w seen from N = 4w on needs 1/7.
@@ -136,7 +137,7 @@ def pooled(n: Array, logs: Array, late_start: float) -> Points:
     sizes, repeats = logs.shape
     cost = np.exp(centre(logs))
     if repeats == 1:
-        return Points(n, cost, FLOOR, math.inf, late_start)
+        return Points(n, cost, EXACT, math.inf, late_start)
     trimmed = repeats // 7
     kept = repeats - 2 * trimmed
     rising = np.sort(logs, axis=1)
