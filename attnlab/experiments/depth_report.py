@@ -142,12 +142,14 @@ def residual_table(record: DepthRecord) -> Table:
     for name in variants_of(record):
         of_layers = rows_of(record, name)
         rows.append((VARIANTS[name].label, *(residual_cell(of_layers[layer]) for layer in shown)))
-    rounding = f"; rounding: below {number(ROUNDING)}, no more than that" if any(ROUNDED in row for row in rows) else ""
+    note = f"before the first layer {number(record.rows[0].relative_residual)}; every layer is in the figure"
+    if any(ROUNDED in row for row in rows):
+        note += f"; rounding: below {number(ROUNDING)}, no more than that"
     return Table(
         title="How unlike the tokens are: ‖X − x̄‖/‖X‖, x̄ the mean token (1: they share nothing; 0: all one)",
         columns=("", *(f"layer {layer}" for layer in shown)),
         rows=rows,
-        note=f"before the first layer {number(record.rows[0].relative_residual)}; every layer is in the figure{rounding}",
+        note=note,
     )
 
 
