@@ -5,6 +5,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,11 @@ TRIALS = 50
 
 def fitted(law: Law, n: list[int], seed: int = 0) -> OrderFit:
     return fit_order(n, timings(law, n, seed).tolist(), late_start=law.late_start)
+
+
+def squared(n: Array, share: float) -> Array:
+    """N, and an N² term that has that share of the cost at the largest N."""
+    return n + share / (1 - share) * n**2 / n[-1]
 
 
 def exactly(law: Law, n: list[int]) -> OrderFit:
@@ -56,6 +62,9 @@ class TestRates:
         assert 0.02 < rates(LIMITS["N, 50 % dearer"], WIDE, 200).wrong < 0.2
         assert rates(Law(None, lambda n: rising(n, 0.7)), WIDE, TRIALS).wrong > 0.9
         assert 0 < rates(LIMITS["a + N²/log N"], WIDE, 200).wrong < 0.1
+        assert rates(Law("N^2", partial(squared, share=0.03)), WIDE, TRIALS).wrong > 0.5
+        assert rates(Law("N^2", partial(squared, share=0.14)), WIDE, 200).wrong == 0
+        assert rates(Law("N log N", lambda n: n[0] * 2 + n * np.log2(n)), WIDE, TRIALS) == (0, 0)
         assert rates(HARD["4× beyond the crossover"], WIDE, TRIALS) == (0, 0)
         assert rates(HARD["8× beyond the crossover"], WIDE, TRIALS).right > 0.8
 

@@ -11,10 +11,13 @@ repeats explains: the F test of lack of fit, at 1 %.
 Otherwise it is not settled, and the reason says what it is or what would settle it. One-term fits are not honest here:
 a block's 24Nd² + 4N²d looks like N log N over the sizes that people try, N^1.5 like N², and N log N like N.
 
-Fewer than one order in a hundred is named wrongly, where the noise is independent from repeat to repeat. What this
-cannot see: N^1.15 looks like N log N over two decades; N whose unit cost rises smoothly by a half is called N log N in
-a tenth of cases, by 70 % always; N² is left unsettled below 8 times the N at which it passes the rest. And what a
-machine does to all repeats of a size alike is in no scatter: `FLOOR` of it is allowed for, `EXACT` in counts.
+Fewer than one order in a hundred is named wrongly, where the noise is independent from repeat to repeat. What a
+machine does to all repeats of a size alike is in no scatter: `FLOOR` of it is allowed for, `EXACT` in counts. And what
+this cannot see, with 5 % of noise from N = 128 to 4,096:
+- N^1.15 looks like N log N; N whose unit cost rises smoothly by a half does in a tenth of cases, by 70 % always;
+- N log N with a fixed cost of more than `FIXED` is left open;
+- N² is left open below 8 times the N at which it passes the rest, and not seen beside N below an eighth of the cost;
+- N²/log N with a large fixed cost is called N² in three of a hundred cases.
 """
 
 import math
