@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from attnlab.errors import UsageError
-from attnlab.measure.order_models import POWERS, Array, Points, f_quantile, fit_law, fit_power, non_negative
-from attnlab.measure.orders import OrderFit, fit_order
+from attnlab.measure.order_models import POWERS, Array, Points, f_quantile, fit_all, fit_law, fit_power, non_negative
+from attnlab.measure.orders import OrderFit, fit_order, pooled, verdict
 from tests.order_laws import HARD, LIMITS, NONE, PURE, SHAPES, Law, block, rates, rising, sizes, timings
 
 WIDE = sizes(128, 4096, 2)
@@ -85,7 +85,8 @@ class TestRates:
 
     @pytest.mark.parametrize("steps", [1, 2])
     def test_six_sizes_do_not_make_it_bold(self, steps: int) -> None:
-        for law in (PURE["N"], PURE["N log N"], HARD["block, d = 768"], HARD["N log N, large constant"], NONE["N^1.5"]):
+        little = Law("N^2", partial(squared, share=0.3))
+        for law in (PURE["N"], PURE["N log N"], HARD["block, d = 768"], NONE["N^1.5"], little):
             assert rates(law, [round(128 * 2 ** (i / steps)) for i in range(6)], TRIALS).wrong == 0
 
     def test_a_one_term_fit_at_the_same_settings_is_wrong(self) -> None:
@@ -181,8 +182,12 @@ class TestWords:
         assert found.settled or len(found.reason.removeprefix("not settled: ")) <= 55
 
     def test_noise_is_named(self) -> None:
+        """Whatever fits: N² would here, with a slope between 1.78 and 2.17."""
         draw = np.random.default_rng(0)
-        found = fit_order(WIDE, [(n * np.exp(0.4 * draw.standard_normal(7))).tolist() for n in WIDE])
+        samples = [(n**2 * np.exp(0.3 * draw.standard_normal(7))).tolist() for n in WIDE]
+        at = pooled(np.array(WIDE, dtype=float), np.log(samples), 0.0)
+        assert verdict(at, fit_all(at)) == "N^2"
+        found = fit_order(WIDE, samples)
         assert found.order is None
         assert "the timings scatter too much; take more repeats" in found.reason
 

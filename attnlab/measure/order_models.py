@@ -31,6 +31,8 @@ REFUSED = 0.01
 OUTSIDE = 0.005
 #: a + bN + cN² is excluded, if N log N is named, when its χ² is greater by this: a likelihood ratio of e^4.5 = 90.
 MARGIN = 9.0
+#: A slope's interval that is wider says that noise is in the way: N and N² are 1 apart, N and N log N an eighth.
+WIDE = 0.25
 #: The powers tried.
 POWERS = np.linspace(0.3, 3.3, 601)
 
@@ -101,6 +103,11 @@ class Slope(NamedTuple):
     low: float
     high: float
     window: tuple[int, int]
+
+    @property
+    def scattered(self) -> bool:
+        """Whether the timings scatter too much for any order."""
+        return self.high - self.low > WIDE
 
 
 class Fits(NamedTuple):

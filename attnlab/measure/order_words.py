@@ -8,8 +8,6 @@ from attnlab.measure.order_models import MARGIN, Fits, LawFit, Points, PowerFit,
 BEYOND = 8
 #: From here on a fixed cost hides the rest.
 _LARGE = 0.12
-#: A slope's interval that is wider says that the noise is in the way: N and N² are 1 apart, N and N log N an eighth.
-_WIDE = 0.25
 #: Powers from here to there are those that N log N looks like.
 _LINEAR, _LOGARITHMIC = 1.12, 1.3
 
@@ -49,7 +47,7 @@ def _open(points: Points, fits: Fits, slope: Slope) -> str:
     quadratic, top = fits.quadratic, float(points.n[-1])
     linear, logarithmic = fits.linear.adequate, fits.logarithmic.adequate
     none = not (linear or logarithmic or quadratic.adequate)
-    if slope.high - slope.low > _WIDE:
+    if slope.scattered:
         return "the timings scatter too much; take more repeats"
     if none and fits.power.adequate:
         return between(fits.power)

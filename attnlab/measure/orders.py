@@ -8,8 +8,9 @@ repeats explains: the F test of lack of fit, at 1 %.
   worse by `MARGIN`.
 - N²: a + bN + cN² fits, the other two do not; cN² is `MOST` of the cost at the largest N; every a + bN^p with p up to
   `BELOW_SQUARE`, and a + bN²/log N, are worse by `NEARER`.
-Otherwise it is not settled, and the reason says what it is or what would settle it. One-term fits are not honest here:
-a block's 24Nd² + 4N²d looks like N log N over the sizes that people try, N^1.5 like N², and N log N like N.
+Otherwise, and where the local slope's interval is wider than `WIDE`, it is not settled, and the reason says what it is
+or what would settle it. One-term fits are not honest here: a block's 24Nd² + 4N²d looks like N log N over the sizes
+that people try, N^1.5 like N², and N log N like N.
 
 Fewer than one order in a hundred is named wrongly, where the noise is independent from repeat to repeat. What a
 machine does to all repeats of a size alike is in no scatter: `FLOOR` of it is allowed for, `EXACT` in counts. And what
@@ -101,7 +102,7 @@ def fit_order(
     points = pooled(sizes, logs, late_start)
     slope = top_slope(sizes, logs, seed)
     fits = fit_all(points)
-    order = verdict(points, fits)
+    order = None if slope.scattered else verdict(points, fits)
     law = {None: fits.quadratic, "N": fits.linear, "N log N": fits.logarithmic, "N^2": fits.quadratic}[order]
     return OrderFit(
         order=order,
