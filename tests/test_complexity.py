@@ -19,8 +19,8 @@ from attnlab.experiments.complexity_checks import equality_checks
 from attnlab.experiments.complexity_crossovers import crossovers
 from attnlab.experiments.complexity_document import COLUMNS, csv_table, document, settings
 from attnlab.experiments.complexity_figures import figures
-from attnlab.experiments.complexity_record import ComplexityConfig, ComplexityRecord
-from attnlab.experiments.complexity_report import amount, report, share
+from attnlab.experiments.complexity_record import ComplexityConfig, ComplexityRecord, Sweep
+from attnlab.experiments.complexity_report import amount, doubling, report, share
 from attnlab.experiments.complexity_resumed import config_of
 from attnlab.experiments.complexity_saved import SavedPoints, experiment
 from attnlab.experiments.complexity_sizes import octaves, sizes
@@ -377,6 +377,29 @@ class TestReport:
             "At N = 4,096 the matrix of attention weights takes 64 MiB a head; "
         )
         assert "window 64 from N = 3" in second.text
+
+    @pytest.mark.parametrize(
+        ("sweep", "part", "said"),
+        [
+            ("n", "core", "By the formulas, doubling the text costs full attention four times the work"),
+            ("n", "block", "By the formulas, doubling the text costs a block of full attention four times the work"),
+            ("d", "core", "By the formulas, doubling a large width costs full attention twice the work"),
+            (
+                "d",
+                "block",
+                "By the formulas, doubling a large width costs a block of full attention four times the work",
+            ),
+        ],
+    )
+    def test_what_is_not_settled_is_said_by_the_formulas(
+        self, sweep: Sweep, part: Part, said: str, record: ComplexityRecord
+    ) -> None:
+        fits = [fit._replace(fit=dataclasses.replace(fit.fit, order=None, settled=False)) for fit in record.fits]
+        config = dataclasses.replace(record.config, sweep=sweep, part=part)
+        (text,) = doubling(dataclasses.replace(record, fits=fits, config=config))
+        assert text == f"{said} in the long run."
+        none = dataclasses.replace(record, variants=[v for v in record.variants if v.mechanism != "full"])
+        assert doubling(none) == []
 
     def test_a_speed_beyond_the_machine_s_own_is_said_in_times(self, record: ComplexityRecord) -> None:
         """As where its matrix product was timed while the machine was busy."""

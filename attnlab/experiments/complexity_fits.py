@@ -66,7 +66,7 @@ def settled_memory(seen: Mapping[int, Sequence[float]], seed: int) -> OrderFit:
 
 def unseen(seen: Sequence[int], start: int, why: str) -> OrderFit:
     """No fit: too few sizes from `start` on, which is where it is because of `why`."""
-    where = f" from N = {start:,} ({why}) on" if start else " to be seen at"
+    where = f" from N = {start:,} ({why}) on" if start else ", at which it can be seen"
     window = (seen[0], seen[-1]) if seen else (0, 0)
     return OrderFit(
         order=None,

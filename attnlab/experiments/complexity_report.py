@@ -108,14 +108,18 @@ def findings(record: ComplexityRecord) -> list[Part]:
 
 
 def doubling(record: ComplexityRecord) -> list[str]:
-    """What doubling the text, or the width, costs full attention: by its first kernel whose order is settled."""
-    doubled = "the text" if record.config.sweep == "n" else "a large width"
-    for v in (v for v in record.variants if v.mechanism == "full"):
-        order = record.fit(v, "time").order
-        if order is not None:
-            what = "full attention" if record.config.part == "core" else "a block of full attention"
-            return [f"In the long run, doubling {doubled} costs {what} {DOUBLED[order]} the time."]
-    return []
+    """What doubling the text, or the width, costs full attention: by its first kernel whose order is settled, else by
+    the formulas.
+    """
+    sweep, part = record.config.sweep, record.config.part
+    doubled = "the text" if sweep == "n" else "a large width"
+    what = "full attention" if part == "core" else "a block of full attention"
+    full = [record.fit(v, "time").order for v in record.variants if v.mechanism == "full"]
+    settled = next((order for order in full if order is not None), None)
+    if settled is not None:
+        return [f"In the long run, doubling {doubled} costs {what} {DOUBLED[settled]} the time."]
+    work = DOUBLED["N" if (sweep, part) == ("d", "core") else "N^2"]
+    return [f"By the formulas, doubling {doubled} costs {what} {work} the work in the long run."] if full else []
 
 
 def matrix(record: ComplexityRecord) -> list[str]:
