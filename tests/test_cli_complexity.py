@@ -203,6 +203,12 @@ def test_points_behind_a_link_are_another_directorys(tmp_path: Path) -> None:
     assert notes.read_bytes() == before
 
 
+def test_help_tells_what_the_orders_cannot(tmp_path: Path) -> None:
+    said = " ".join(attnlab("complexity", "--help", cwd=tmp_path).out.replace("│", " ").split())
+    assert "N^1.15 looks like N log N" in said
+    assert "noise that is independent from repeat to repeat" in said
+
+
 def test_help_ends_with_examples(tmp_path: Path) -> None:
     ended = attnlab("complexity", "--help", cwd=tmp_path)
     assert ended.out.rstrip().endswith(

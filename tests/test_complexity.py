@@ -19,8 +19,8 @@ from attnlab.experiments.complexity_checks import equality_checks
 from attnlab.experiments.complexity_crossovers import crossovers
 from attnlab.experiments.complexity_document import COLUMNS, csv_table, document, settings
 from attnlab.experiments.complexity_figures import figures
-from attnlab.experiments.complexity_record import ComplexityConfig, ComplexityRecord
-from attnlab.experiments.complexity_report import amount, report
+from attnlab.experiments.complexity_record import ComplexityConfig, ComplexityRecord, Sweep
+from attnlab.experiments.complexity_report import amount, doubling, report, share
 from attnlab.experiments.complexity_resumed import config_of
 from attnlab.experiments.complexity_saved import SavedPoints, experiment
 from attnlab.experiments.complexity_sizes import octaves, sizes
@@ -29,7 +29,7 @@ from attnlab.maths.mechanisms.kernelised import linear_attention
 from attnlab.measure import timing
 from attnlab.measure.peak import PeakBytes
 from attnlab.measure.timing import REFERENCE, Task, Timing
-from attnlab.records import Finding, Panels, Series, Table
+from attnlab.records import Finding, Panels, Quantity, Series, Table
 from attnlab.theory import mechanism_costs as costs
 
 SIZES = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
@@ -39,12 +39,12 @@ CONFIG = ComplexityConfig(n=SIZES, kernels=("dense", "streaming", "query"))
 LAWS: Mapping[str, Callable[[float], float]] = {
     "full/dense": lambda n: 20e-6 + 4e-9 * n * n,
     "full/streaming": lambda n: 1e-3 + 3e-9 * n * n,
-    "full/query": lambda n: 1e-5 * n + 9e-9 * n * n,
+    "full/query": lambda n: 1e-6 * n + 9e-9 * n * n,
     "window/numpy": lambda n: 20e-6 + 1.3e-6 * n,
     "linear/numpy": lambda n: 10e-6 + 0.3e-6 * n,
-    "fourier/numpy": lambda n: 10e-6 + 0.08e-6 * n * math.log2(n),
+    "fourier/numpy": lambda n: 3e-6 + 0.08e-6 * n * math.log2(n),
     "argmax/numpy": lambda n: 5e-6 + 1e-9 * n * n,
-    "sorted/numpy": lambda n: 2e-6 + 1.2e-8 * n * math.log2(n),
+    "sorted/numpy": lambda n: 4e-7 + 1.2e-8 * n * math.log2(n),
     "hash/numpy": lambda n: 1e-6 + 1.5e-7 * n,
 }
 ORDERS = {
@@ -223,6 +223,23 @@ class TestOrders:
         found = run(dataclasses.replace(CONFIG, mechanisms=("full",), kernels=("query",), n=SIZES[:-2]))
         assert found.fit(found.variants[0], "time").order is None
 
+    @pytest.mark.parametrize(
+        ("law", "why"),
+        [
+            (lambda n: 1e-8 * n**1.5, "between N log N and N²: exponent 1.50 ± 0.01"),
+            (lambda n: 3e-6 + 1.2e-8 * n * math.log2(n), "N log N, or N that grows dearer; begin at larger N"),
+            (lambda n: 1e-8 * n * (1 + 0.1 * math.log(n / 128)), "between N and N log N: exponent 1.08 ± 0.01"),
+        ],
+    )
+    def test_what_stays_open_is_said_in_a_line(
+        self, law: Callable[[float], float], why: str, lawful: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(complexity, "time_interleaved", clock({"sorted/numpy": law}))
+        found = run(dataclasses.replace(CONFIG, mechanisms=("sorted",)))
+        notes = [part.text for part in report(found).parts if isinstance(part, Finding)]
+        assert f"sorted lookup, time: {why}." in "\n".join(notes).splitlines()
+        assert max(len(line) for line in "\n".join(notes).splitlines() if "lookup, time" in line) <= 80
+
     def test_a_window_is_fitted_from_four_windows_on(self, record: ComplexityRecord) -> None:
         window = next(v for v in record.variants if v.mechanism == "window")
         assert record.fit(window, "time").window[0] >= 256
@@ -231,7 +248,7 @@ class TestOrders:
         found = run(dataclasses.replace(CONFIG, mechanisms=("window",), window=512))
         fit = found.fit(found.variants[0], "time")
         assert (fit.order, fit.settled) == (None, False)
-        assert fit.reason.startswith("3 sizes from N = 2,048 (four windows) on, and a fit takes 6: go to larger N")
+        assert fit.reason == "not settled: 3 of the 6 sizes that it takes from N = 2,048 (four windows) on"
 
     def test_a_block_is_not_called_n_log_n(self, lawful: None, monkeypatch: pytest.MonkeyPatch) -> None:
         d = 768
@@ -357,9 +374,39 @@ class TestReport:
         assert isinstance(second, Finding)
         assert second.text.startswith(
             "In the long run, doubling the text costs full attention four times the time. "
-            "At N = 4,096 its matrix takes 64 MiB a head; "
+            "At N = 4,096 the matrix of attention weights takes 64 MiB a head; "
         )
         assert "window 64 from N = 3" in second.text
+
+    @pytest.mark.parametrize(
+        ("sweep", "part", "said"),
+        [
+            ("n", "core", "By the formulas, doubling the text costs full attention four times the work"),
+            ("n", "block", "By the formulas, doubling the text costs a block of full attention four times the work"),
+            ("d", "core", "By the formulas, doubling a large width costs full attention twice the work"),
+            (
+                "d",
+                "block",
+                "By the formulas, doubling a large width costs a block of full attention four times the work",
+            ),
+        ],
+    )
+    def test_what_is_not_settled_is_said_by_the_formulas(
+        self, sweep: Sweep, part: Part, said: str, record: ComplexityRecord
+    ) -> None:
+        fits = [fit._replace(fit=dataclasses.replace(fit.fit, order=None, settled=False)) for fit in record.fits]
+        config = dataclasses.replace(record.config, sweep=sweep, part=part)
+        (text,) = doubling(dataclasses.replace(record, fits=fits, config=config))
+        assert text == f"{said} in the long run."
+        none = dataclasses.replace(record, variants=[v for v in record.variants if v.mechanism != "full"])
+        assert doubling(none) == []
+
+    def test_a_speed_beyond_the_machine_s_own_is_said_in_times(self, record: ComplexityRecord) -> None:
+        """As where its matrix product was timed while the machine was busy."""
+        point = next(point for point in record.points if point.gflops)
+        own = point.gflops or 0.0
+        cells = [share(dataclasses.replace(record, matrix_product_gflops=speed * own), point) for speed in (4, 0.25)]
+        assert [(cell.value, cell.unit) for cell in cells if isinstance(cell, Quantity)] == [(25, "%"), (4, "times")]
 
     def test_noise_is_told(self, record: ComplexityRecord) -> None:
         noisy = dataclasses.replace(record, noise="too noisy to say")

@@ -256,6 +256,11 @@ class TestReport:
         assert "unscaled against scaled" in texts(record)
         assert figures(record) == []
 
+    def test_a_limit_is_not_said_to_be_reached(self, sweep: GradientRecord) -> None:
+        tables = [part for part in report(sweep).parts if isinstance(part, Table)]
+        note = next(table.note for table in tables if "limit" in table.columns)
+        assert "slow to come to its ¼: by the exact law 0.33 from 64 to 128, 0.27 from 512 to 1,024." in note
+
     def test_nothing_is_said_that_a_short_sweep_does_not_show(self) -> None:
         said = texts(run(GradientConfig(d_k=(1, 2), rows=256)))
         assert "most queries lose" not in said

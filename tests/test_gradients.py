@@ -130,6 +130,12 @@ class TestGradientLaw:
         first, last = (gradient_law(128, d_k, 1.0, 64).query_gradient_rms for d_k in (2**14, 2**18))
         assert math.log(last / first, 16) == pytest.approx(0.25, abs=0.005)
 
+    @pytest.mark.parametrize(("d_k", "power"), [(64, 0.33), (512, 0.27)])
+    def test_comes_to_that_slowly(self, d_k: int, power: float) -> None:
+        """As README says: nearer to a third than to a fourth root where people look."""
+        below, above = (gradient_law(128, width, 1.0, 64).query_gradient_rms for width in (d_k, 2 * d_k))
+        assert round(math.log2(above / below), 2) == power
+
 
 class TestFrozen:
     def test_the_law_is_the_limit_of_the_exact_one(self) -> None:

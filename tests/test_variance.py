@@ -1,6 +1,7 @@
 """The variance experiment: z-scores that are z-scores, softmax columns on their law, and what it says of itself."""
 
 import math
+import re
 import threading
 import tracemalloc
 from dataclasses import replace
@@ -301,6 +302,13 @@ class TestReport:
         scores, softmax = tables(report(sweep))
         assert [row[0] for row in scores.rows] == [row[0] for row in softmax.rows] == ["4", "16", "64"]
         assert "follows d_k" in texts(report(sweep))
+
+    def test_the_ends_are_those_of_the_range_whatever_the_order_asked_for(self, sweep: VarianceRecord) -> None:
+        said = texts(report(sweep))
+        assert re.search(r"goes from 2\.\d\d at d_k 4 to 0\.\d\d at 64, of 3\.47 nat", said)
+        backwards = replace(sweep.config, d_k=(64, 4, 16, 4))
+        assert [row.d_k for row in run(backwards).rows] == [4, 16, 64]
+        assert texts(report(run(backwards))) == said
 
     def test_that_the_law_is_for_normal_entries_is_said_of_others_alone(self, sweep: VarianceRecord) -> None:
         _, softmax = tables(report(sweep))

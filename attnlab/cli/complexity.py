@@ -107,6 +107,10 @@ def complexity(
     """Measure time and memory against N, and name the order that settles: O(N), O(N log N) or O(N²).
 
     Full attention by several kernels, window, linear and Fourier mixing, and lookup tables, each timed interleaved.
+
+    An order is named where no other, no power between and no N²/log N fits as well. Limits: N^1.15 looks like N log N,
+    and in a tenth of cases so does N whose unit cost rises by a half; N² stays open below 8 times its crossover.
+    Fewer than 1 % wrong is said of noise that is independent from repeat to repeat.
     """
     wishes = Wishes(
         command="complexity",

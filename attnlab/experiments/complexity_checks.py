@@ -54,7 +54,7 @@ def head_difference(variant: Variant, setting: Setting) -> tuple[float, float, s
     wide = q.astype(np.float64), k.astype(np.float64), v.astype(np.float64)
     match variant.mechanism:
         case "linear":
-            plain, other = quadratic_linear_attention(*wide), "its matrix"
+            plain, other = quadratic_linear_attention(*wide), "the product with its N × N matrix"
         case "window":
             plain, other = attention(*wide, causal=True, window=setting.window).output, "attention with that window"
         case _:
@@ -88,7 +88,7 @@ def fourier_difference(setting: Setting) -> tuple[float, float, str]:
     plain = (transform(n) @ x.astype(np.float64) @ transform(d)).real
     # A sum of n·d numbers whose signs are as good as random, in log2(n·d) roundings.
     bound = 4 * EPSILON * math.log2(n * d) * math.sqrt(n * d)
-    return farthest(fourier_mixing(x), plain), bound, "its matrix"
+    return farthest(fourier_mixing(x), plain), bound, "the products with the transform's matrices"
 
 
 def transform(n: int) -> Array:

@@ -7,7 +7,7 @@ from attnlab.experiments.complexity_record import ComplexityConfig, Point, Quant
 from attnlab.experiments.complexity_sizes import WINDOWS, octaves
 from attnlab.experiments.complexity_variants import Variant
 from attnlab.maths.plan import HEIGHT
-from attnlab.measure.orders import FEWEST_SIZES, OrderFit, fit_order
+from attnlab.measure.orders import FEWEST_SIZES, LATE_START, OrderFit, fit_order
 
 
 def fitted(config: ComplexityConfig, v: Variant, points: Sequence[Point], quantity: Quantity) -> OrderFit:
@@ -28,7 +28,7 @@ def fitted_in_letters(config: ComplexityConfig, v: Variant, points: Sequence[Poi
     if v.mechanism == "window" and config.sweep == "n":
         start, why = WINDOWS * config.window, "four windows"
     elif v.kernel in ("streaming", "compiled") and quantity == "memory" and config.sweep == "n":
-        start, why = HEIGHT, "where its panels have their full height"
+        start, why = HEIGHT, "full panels"
     seen: dict[int, Sequence[float]] = {}
     for point in points:
         size = getattr(point.setting, config.sweep)
@@ -41,7 +41,9 @@ def fitted_in_letters(config: ComplexityConfig, v: Variant, points: Sequence[Poi
         return unseen(list(seen), start, why)
     if quantity == "time":
         samples = [least(timings, config.repeats) for timings in seen.values()]
-        return fit_order(list(seen), samples, seed=config.seed)
+        # N·w − w(w−1)/2 from N = 4w on: the constant is −1/7 of the first.
+        late = 1 / (2 * WINDOWS - 1) if start and v.mechanism == "window" else LATE_START
+        return fit_order(list(seen), samples, seed=config.seed, late_start=late)
     return settled_memory(seen, config.seed)
 
 
@@ -64,12 +66,12 @@ def settled_memory(seen: Mapping[int, Sequence[float]], seed: int) -> OrderFit:
 
 def unseen(seen: Sequence[int], start: int, why: str) -> OrderFit:
     """No fit: too few sizes from `start` on, which is where it is because of `why`."""
-    where = f" from N = {start:,} ({why}) on" if start else " whose cost can be seen"
+    where = f" from N = {start:,} ({why}) on" if start else ", at which it can be seen"
     window = (seen[0], seen[-1]) if seen else (0, 0)
     return OrderFit(
         order=None,
         settled=False,
-        reason=f"{len(seen)} sizes{where}, and a fit takes {FEWEST_SIZES}: go to larger N",
+        reason=f"not settled: {len(seen)} of the {FEWEST_SIZES} sizes that it takes{where}",
         coefficients={},
         local_slope=float("nan"),
         slope_interval=(float("nan"), float("nan")),

@@ -92,10 +92,10 @@ def span(fit: OrderFit) -> str:
 
 
 def why_not(record: ComplexityRecord) -> list[str]:
-    """For the orders that are not settled, what would settle them: a line each."""
+    """For the orders that are not settled, what they are or what would settle them: a line each."""
     open_ones = [(f"{each.variant.label}, {each.quantity}", each.fit) for each in record.fits if not each.fit.settled]
     lines = [f"{name}: {fit.reason.removeprefix('not settled: ')}." for name, fit in open_ones]
-    return ["\n".join(["Not settled, and what would settle it:", *lines])] if lines else []
+    return ["\n".join(["Not settled, and why (steps: caches, threads, tables that double):", *lines])] if lines else []
 
 
 def findings(record: ComplexityRecord) -> list[Part]:
@@ -108,14 +108,18 @@ def findings(record: ComplexityRecord) -> list[Part]:
 
 
 def doubling(record: ComplexityRecord) -> list[str]:
-    """What doubling the text, or the width, costs full attention: by its first kernel whose order is settled."""
-    doubled = "the text" if record.config.sweep == "n" else "a large width"
-    for v in (v for v in record.variants if v.mechanism == "full"):
-        order = record.fit(v, "time").order
-        if order is not None:
-            what = "full attention" if record.config.part == "core" else "a block of full attention"
-            return [f"In the long run, doubling {doubled} costs {what} {DOUBLED[order]} the time."]
-    return []
+    """What doubling the text, or the width, costs full attention: by its first kernel whose order is settled, else by
+    the formulas.
+    """
+    sweep, part = record.config.sweep, record.config.part
+    doubled = "the text" if sweep == "n" else "a large width"
+    what = "full attention" if part == "core" else "a block of full attention"
+    full = [record.fit(v, "time").order for v in record.variants if v.mechanism == "full"]
+    settled = next((order for order in full if order is not None), None)
+    if settled is not None:
+        return [f"In the long run, doubling {doubled} costs {what} {DOUBLED[settled]} the time."]
+    work = DOUBLED["N" if (sweep, part) == ("d", "core") else "N^2"]
+    return [f"By the formulas, doubling {doubled} costs {what} {work} the work in the long run."] if full else []
 
 
 def matrix(record: ComplexityRecord) -> list[str]:
@@ -124,7 +128,7 @@ def matrix(record: ComplexityRecord) -> list[str]:
     if "dense" not in peaks or record.config.part == "block":
         return []
     n = peaks["dense"].setting.n
-    text = f"At N = {n:,} its matrix takes {amount(4 * n * n)} a head"
+    text = f"At N = {n:,} the matrix of attention weights takes {amount(4 * n * n)} a head"
     streaming = peaks.get("streaming")
     if streaming is not None and streaming.peak_bytes:
         text += f"; streaming, with every statistic, takes {amount(streaming.peak_bytes / streaming.setting.heads)}"
@@ -191,8 +195,11 @@ def largest_table(record: ComplexityRecord) -> Table:
 
 
 def share(record: ComplexityRecord, point: Point) -> Cell:
-    """Achieved speed as a share of the machine's own."""
-    return None if point.gflops is None else Quantity(value=100 * point.gflops / record.matrix_product_gflops, unit="%")
+    """Achieved speed as a share of the machine's own; where that was measured as the slower one, how many times it."""
+    if point.gflops is None:
+        return None
+    times = point.gflops / record.matrix_product_gflops
+    return Quantity(value=100 * times, unit="%") if times <= 1 else Quantity(value=times, unit="times")
 
 
 def mebibytes(point: Point) -> float | None:

@@ -57,9 +57,9 @@ class DepthRecord:
     config: DepthConfig
     rows: Sequence[DepthRow]
     gains: Sequence[GainRow]
-    #: of attention alone: ln ‖X − x̄‖/‖X‖ grows so many times as fast from one layer to the next, mean over the seeds;
-    #: None when it is not among the variants or the tokens were not followed that far
-    exponent: Quantity | None
+    #: of attention alone, for each layer that all seeds were followed through: the power p of a `Collapse`, mean over
+    #: the seeds
+    powers: Sequence[Quantity]
 
 
 def steps(config: DepthConfig) -> int:
@@ -84,7 +84,7 @@ def run(
     check(config, max_bytes)
     rows: list[DepthRow] = []
     gains: list[GainRow] = []
-    exponent = None
+    powers: list[Quantity] = []
     with single_threaded_products():  # they are small
         for name in dict.fromkeys(config.variants):
             for gain in GAINS:
@@ -96,8 +96,8 @@ def run(
                 gains += [gain_row(gain, row) for row in of_layers]
                 if gain == 1:
                     rows += of_layers
-                    exponent = exponent or collapse_exponent(profiles)
-    return DepthRecord(config=config, rows=rows, gains=gains, exponent=exponent)
+                    powers += collapse_powers(profiles)
+    return DepthRecord(config=config, rows=rows, gains=gains, powers=powers)
 
 
 def layer_rows(variant: str, profiles: Sequence[Profile]) -> Iterator[DepthRow]:
@@ -140,16 +140,8 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
-def collapse_exponent(profiles: Sequence[Profile]) -> Quantity | None:
-    """How many times further ln ‖X − x̄‖/‖X‖ falls in the last layer that was followed than in the one before it.
-
-    3 if each layer cubes it, up to a factor; None unless all seeds were followed for three layers.
-    """
-    found = []
-    for one in profiles:
-        logs = [math.log(value) for value in one.unrounded if value]
-        if len(logs) < 4:
-            return None
-        found.append((logs[-1] - logs[-2]) / (logs[-2] - logs[-3]))
-    mean, error = mean_and_error(found)
-    return Quantity(value=mean, standard_error=error, n=len(found))
+def collapse_powers(profiles: Sequence[Profile]) -> list[Quantity]:
+    """The power of each layer that all seeds were followed through: none but for attention alone."""
+    of_layers = zip(*(one.powers for one in profiles), strict=False)  # one seed may be followed further than another
+    found = [mean_and_error(of_layer) for of_layer in of_layers]
+    return [Quantity(value=mean, standard_error=error, n=len(profiles)) for mean, error in found]

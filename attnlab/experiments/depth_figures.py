@@ -3,8 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from attnlab.experiments.depth import DepthRecord
-from attnlab.experiments.depth_report import rows_at, rows_of, variants_of
+import numpy as np
+
+from attnlab.experiments.depth import DepthRecord, DepthRow
+from attnlab.experiments.depth_report import ROUNDING, rows_at, rows_of, variants_of
 from attnlab.experiments.depth_variants import VARIANTS
 from attnlab.records import Figure, Line, Panels, Series
 from attnlab.show.numbers import number
@@ -21,18 +23,22 @@ def figures(record: DepthRecord) -> list[Figure]:
 
 
 def title(record: DepthRecord) -> str:
-    """What became of the tokens in the last layer."""
-    ends = [
-        f"{number(rows_of(record, name)[-1].relative_residual)} {VARIANTS[name].words}"
-        for name in ("attention", "block")
-        if name in variants_of(record)
-    ]
+    """What became of the tokens: in the last layer that they were followed to."""
+    ends = [told(rows_of(record, name)) for name in ("attention", "block") if name in variants_of(record)]
     said = f": what tells them apart is {', '.join(ends)}" if ends else ""
     return f"Tokens grow alike through {record.config.layers} layers{said}"
 
 
+def told(rows: Sequence[DepthRow]) -> str:
+    """A variant's last number that is not rounding, and where it was."""
+    row = next(row for row in reversed(rows) if row.unrounded is not None or row.relative_residual >= ROUNDING)
+    size = row.relative_residual if row.unrounded is None else row.unrounded
+    where = "" if row is rows[-1] else f" after layer {row.layer}"
+    return f"{number(size)} {VARIANTS[row.variant].words}{where}"
+
+
 def residual_series(record: DepthRecord) -> Series:
-    """‖X − x̄‖/‖X‖ by layer, a line per variant."""
+    """‖X − x̄‖/‖X‖ by layer, a line per variant, as a run in float64 has it; and, where one comes there, its floor."""
     lines = [
         Line(
             label=VARIANTS[name].label,
@@ -42,6 +48,10 @@ def residual_series(record: DepthRecord) -> Series:
         )
         for name in variants_of(record)
     ]
+    if any(row.relative_residual < ROUNDING for row in record.rows):
+        ends = [0.0, float(record.config.layers)]
+        floor = float(np.finfo(np.float64).eps)
+        lines.append(Line(label="rounding of float64", x=ends, y=[floor, floor], kind="reference"))
     return by_layer(record, "‖X − x̄‖/‖X‖", lines)
 
 

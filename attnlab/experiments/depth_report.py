@@ -7,10 +7,14 @@ from dataclasses import asdict
 from attnlab.experiments.depth import DepthRecord, DepthRow, GainRow
 from attnlab.experiments.depth_variants import VARIANTS
 from attnlab.records import Cell, Finding, Part, Quantity, Report, Table
-from attnlab.show.numbers import number, with_error
+from attnlab.show.numbers import number
 
 #: What a float64 run cannot tell from 0, as a share: below it differences are rounding.
 ROUNDING = 1e-14
+#: What stands in the place of such a number.
+ROUNDED = "rounding"
+#: So many layers show a power that comes to its limit.
+CUBED = 3
 #: An early layer that the table shows beside the first and the last.
 EARLY = 4
 
@@ -41,15 +45,19 @@ def collapse_in_words(record: DepthRecord) -> str:
         return ""
     path = ", ".join(number(row.unrounded or 0.0) for row in followed[1:])
     text = f"Attention alone makes all tokens one: ‖X − x̄‖/‖X‖ is {path} after layers 1 to {followed[-1].layer}."
-    power = record.exponent
-    if power is not None and power.value is not None:
+    if len(record.powers) >= CUBED:
+        powers = ", ".join(f"{power.value:.4f}" for power in record.powers[1:])
         text += (
-            f" Each layer raises it to the power {with_error(power.value, power.standard_error or 0.0)}: the "
-            "collapse is doubly exponential (about a cube, Dong et al. 2021)."
+            f" The limit is a cube a layer (doubly exponential, Dong et al. 2021): halve the differences between the "
+            f"tokens that go into layers 2 to {len(record.powers)}, and those that come out shrink by 2 to the power "
+            f"{powers}."
         )
     floor = next((row for row in rows if row.relative_residual < ROUNDING), None)
     if floor is not None:
-        text += f" From layer {floor.layer} on a float64 run shows {number(floor.relative_residual)}: rounding alone."
+        text += (
+            f" A run in float64 stops at its rounding, {number(floor.relative_residual)} from layer {floor.layer} on; "
+            "these values are carried past it."
+        )
     return text
 
 
@@ -59,10 +67,8 @@ def slowed_in_words(record: DepthRecord) -> str:
     for name in ("residual", "residual_norm", "block"):
         if rows := rows_of(record, name):
             early, last = rows[min(EARLY, len(rows) - 1)], rows[-1]
-            said.append(
-                f"{VARIANTS[name].words} {number(early.relative_residual)} at layer {early.layer} and "
-                f"{number(last.relative_residual)} at {last.layer}"
-            )
+            further = "" if last is early else f" and {number(last.relative_residual)} at {last.layer}"
+            said.append(f"{VARIANTS[name].words} {number(early.relative_residual)} at layer {early.layer}{further}")
     if not said:
         return ""
     return f"The residual path slows this and does not stop it: {'; '.join(said)}."
@@ -135,17 +141,23 @@ def residual_table(record: DepthRecord) -> Table:
     rows: list[Sequence[Cell]] = []
     for name in variants_of(record):
         of_layers = rows_of(record, name)
-        cells = [
-            Quantity(value=row.relative_residual, standard_error=row.standard_error, n=row.samples)
-            for row in (of_layers[layer] for layer in shown)
-        ]
-        rows.append((VARIANTS[name].label, *cells))
+        rows.append((VARIANTS[name].label, *(residual_cell(of_layers[layer]) for layer in shown)))
+    note = f"before the first layer {number(record.rows[0].relative_residual)}; every layer is in the figure"
+    if any(ROUNDED in row for row in rows):
+        note += f"; rounding: below {number(ROUNDING)}, no more than that"
     return Table(
         title="How unlike the tokens are: ‖X − x̄‖/‖X‖, x̄ the mean token (1: they share nothing; 0: all one)",
         columns=("", *(f"layer {layer}" for layer in shown)),
         rows=rows,
-        note=f"before the first layer {number(record.rows[0].relative_residual)}; every layer is in the figure",
+        note=note,
     )
+
+
+def residual_cell(row: DepthRow) -> Cell:
+    """What the tokens differ by; past float64's rounding, where they were followed that far, without an error."""
+    if row.relative_residual < ROUNDING:
+        return ROUNDED if row.unrounded is None else row.unrounded
+    return Quantity(value=row.relative_residual, standard_error=row.standard_error, n=row.samples)
 
 
 def gradient_table(record: DepthRecord) -> Table:
@@ -159,7 +171,11 @@ def gradient_table(record: DepthRecord) -> Table:
                 VARIANTS[name].label,
                 Quantity(value=first.gradient, standard_error=first.gradient_standard_error, n=first.samples),
                 Quantity(value=half.gradient, standard_error=half.gradient_standard_error, n=half.samples),
-                Quantity(value=half.token_gradient, standard_error=half.token_gradient_standard_error, n=half.samples),
+                ROUNDED
+                if half.token_gradient < ROUNDING
+                else Quantity(
+                    value=half.token_gradient, standard_error=half.token_gradient_standard_error, n=half.samples
+                ),
             )
         )
     return Table(
@@ -190,12 +206,16 @@ def gain_table(record: DepthRecord) -> Table:
 
 def document(record: DepthRecord) -> dict[str, object]:
     """The fields of `attnlab.depth/1`."""
-    power = record.exponent
+    last = record.powers[-1] if record.powers else None
     return {
         "rows": [asdict(row) for row in record.rows],
         "gains": [asdict(row) for row in record.gains],
-        "collapse_exponent": None if power is None else power.value,
-        "collapse_exponent_standard_error": None if power is None else power.standard_error,
+        "collapse_exponent": None if last is None else last.value,
+        "collapse_exponent_standard_error": None if last is None else last.standard_error,
+        "collapse_exponents": [
+            {"layer": layer, "exponent": power.value, "standard_error": power.standard_error}
+            for layer, power in enumerate(record.powers, 1)
+        ],
     }
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -98,6 +99,8 @@ class Profile:
 
     residuals: Sequence[float]
     unrounded: Sequence[float | None]
+    #: of each layer that the tokens were followed through; of other variants than attention alone: none
+    powers: Sequence[float]
     gradients: Sequence[float]
     token_gradients: Sequence[float]
 
@@ -120,9 +123,11 @@ def profile(
     u = stream(config.seed, "depth.gradient", repeat).standard_normal(x.shape)
     sizes = [(float(np.linalg.norm(g)), difference(g)) for g in gradients(layers, u)]
     alone = not (variant.residual or variant.norm or variant.feed_forward)
+    collapse = followed(spec, weights, x) if alone else Collapse([None] * len(states), [])
     return Profile(
         residuals=[relative_residual(state) for state in states],
-        unrounded=unrounded_residuals(spec, weights, x) if alone else [None] * len(states),
+        unrounded=collapse.residuals,
+        powers=collapse.powers,
         gradients=[size / sizes[-1][0] for size, _ in sizes],
         token_gradients=[between / sizes[-1][0] for _, between in sizes],
     )
@@ -174,30 +179,72 @@ def relative_residual(x: Array) -> float:
     return difference(x) / size if size else 0.0
 
 
-def unrounded_residuals(spec: BlockSpec, weights: Sequence[BlockWeights], x: Array) -> list[float | None]:
+class Collapse(NamedTuple):
+    """Tokens on their way through attention alone."""
+
+    #: ‖X − x̄‖/‖X‖ of each state; None where it was not followed so far
+    residuals: Sequence[float | None]
+    #: for each layer that was: p, if halving the differences that go in makes those that come out 2^p times smaller
+    powers: Sequence[float]
+
+
+class Parted(NamedTuple):
+    """Tokens as their mean and what each has beyond it."""
+
+    #: (1, d)
+    mean: Array
+    #: (n, d)
+    apart: Array
+
+    @property
+    def residual(self) -> float:
+        """‖X − x̄‖/‖X‖, without squares that would leave float64's range; 0 where the tokens are all 0."""
+        largest = float(np.abs(self.apart).max())
+        size = largest * float(np.linalg.norm(self.apart / largest)) if largest else 0.0
+        whole = math.hypot(size, float(np.linalg.norm(self.mean)) * math.sqrt(len(self.apart)))
+        return size / whole if whole else 0.0
+
+
+def followed(spec: BlockSpec, weights: Sequence[BlockWeights], x: Array) -> Collapse:
     """‖X − x̄‖/‖X‖ through attention alone, also where tokens are more alike than float64 can tell by subtracting.
 
-    The mean token and the differences D are carried apart. What all keys share adds the same to every score of a row,
-    and what all values share passes through, so keys and values are made of D alone; the mean token's weights π serve
-    all, and how those of token i differ from π is computed as such. None once the next differences would underflow.
+    The mean token and the differences D are carried apart. None once the next differences would, or do, underflow.
     """
-    mean, apart = x.mean(axis=0, keepdims=True), x - x.mean(axis=0)
-    found: list[float | None] = [relative_residual(x)]
+    mean = x.mean(axis=0, keepdims=True)
+    state = Parted(mean, x - mean)
+    residuals: list[float | None] = [relative_residual(x)]
+    powers: list[float] = []
     for of_layer in weights:
-        if found[-1] is None or found[-1] < SMALLEST:
-            found.append(None)
+        if residuals[-1] is None or residuals[-1] < SMALLEST:
+            residuals.append(None)
             continue
-        own, shared = project(spec, of_layer, apart), project(spec, of_layer, mean)
-        asked = Projections(shared.q_projection, own.k_projection, shared.q, own.k, own.v)
-        base = self_attention(spec, asked)
-        scores = attention_scores(own.q, own.k, scale=spec.score_scale)
-        moved = moved_weights(base.weights, scores) @ own.v
-        centre = moved.mean(axis=1, keepdims=True)
-        apart = join_heads(spec, of_layer, moved - centre)
-        mean = join_heads(spec, of_layer, shared.v + base.output + centre)
-        size = float(np.linalg.norm(apart))
-        found.append(size / math.hypot(size, float(np.linalg.norm(mean)) * math.sqrt(len(x))))
-    return found
+        halved = Parted(state.mean, state.apart / 2)
+        into, half_into = state.residual, halved.residual
+        state = parted_layer(spec, of_layer, state)
+        out, half_out = state.residual, parted_layer(spec, of_layer, halved).residual
+        residuals.append(out if min(out, half_out) > 0 else None)
+        if residuals[-1] is not None:
+            powers.append(math.log(out / half_out) / math.log(into / half_into))
+    return Collapse(residuals, powers)
+
+
+def parted_layer(spec: BlockSpec, weights: BlockWeights, state: Parted) -> Parted:
+    """Attention alone, of the mean token and of the differences D apart.
+
+    What all keys share adds the same to every score of a row, and what all values share passes through, so keys and
+    values are made of D alone; the mean token's weights π serve all, and how those of token i differ from π is computed
+    as such: by the product of its own query's D and the keys' D, so that D comes out, times the values' D, as a cube.
+    """
+    own, shared = project(spec, weights, state.apart), project(spec, weights, state.mean)
+    asked = Projections(shared.q_projection, own.k_projection, shared.q, own.k, own.v)
+    base = self_attention(spec, asked)
+    scores = attention_scores(own.q, own.k, scale=spec.score_scale)
+    moved = moved_weights(base.weights, scores) @ own.v
+    centre = moved.mean(axis=1, keepdims=True)
+    return Parted(
+        mean=join_heads(spec, weights, shared.v + base.output + centre),
+        apart=join_heads(spec, weights, moved - centre),
+    )
 
 
 def moved_weights(weights: Array, scores: Array) -> Array:

@@ -24,6 +24,8 @@ LIMITS = {
     "query_gradient_rms": ("rms", "¼"),
     "query_gradient_mean": ("mean", "0"),
 }
+#: So many widths have two ends.
+FEWEST_ON_THE_WAY = 3
 
 
 def report(record: GradientRecord) -> Report:
@@ -106,9 +108,25 @@ def slopes_table(record: GradientRecord) -> Table:
         title=f"Growing with which power of d_k, from {number(int(window[0]))} to {number(int(window[1]))}?",
         columns=("", "unscaled", "limit", "scaled"),
         rows=rows,
-        note="[95 % interval]; ½ is √d_k; limit: for d_k far above 2 ln n, when two keys are left. Over all rows the "
-        "99th percentile falls behind √d_k, because ever fewer are unsaturated "
-        f"({alive:.0f} % at d_k = {last.d_k:,})",
+        note="[95 % interval]; ½ is √d_k; limit: for d_k far above 2 ln n, when two keys are left. "
+        f"{on_the_way(record.rows, window)}Over all rows the 99th percentile falls behind √d_k, because ever fewer are "
+        f"unsaturated ({alive:.0f} % at d_k = {last.d_k:,})",
+    )
+
+
+def on_the_way(rows: Sequence[GradientRow], window: tuple[float, float]) -> str:
+    """The power with which the rms grows, by its exact law, at both ends of the widths fitted: more than its limit."""
+    within = [row for row in rows if window[0] <= row.d_k <= window[1]]
+    if len(within) < FEWEST_ON_THE_WAY:
+        return ""
+    local = [
+        math.log(above.predicted_unscaled.query_gradient_rms / below.predicted_unscaled.query_gradient_rms)
+        / math.log(above.d_k / below.d_k)
+        for below, above in (within[:2], within[-2:])
+    ]
+    return (
+        f"The rms is slow to come to its ¼: by the exact law {local[0]:.2f} from {within[0].d_k:,} to "
+        f"{within[1].d_k:,}, {local[1]:.2f} from {within[-2].d_k:,} to {within[-1].d_k:,}. "
     )
 
 

@@ -87,6 +87,7 @@ class VarianceRecord:
     """All that the experiment found."""
 
     config: VarianceConfig
+    #: by rising d_k, in whatever order the widths were asked for
     rows: Sequence[VarianceRow]
 
 
@@ -99,7 +100,7 @@ def run(config: VarianceConfig, *, advance: Callable[[], None] = lambda: None) -
     """
     check(config)
     with single_threaded_products():
-        rows = [variance_row(config, d_k, advance) for d_k in dict.fromkeys(config.d_k)]
+        rows = [variance_row(config, d_k, advance) for d_k in sorted(set(config.d_k))]
     return VarianceRecord(config=config, rows=rows)
 
 

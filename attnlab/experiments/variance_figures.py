@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from attnlab.experiments.variance import VarianceRecord, VarianceRow
+from attnlab.experiments.variance import VarianceRecord
 from attnlab.experiments.variance_report import AGREES
 from attnlab.experiments.variance_softmax import SoftmaxResult
 from attnlab.records import Figure, Line, Mark, Panels, Series
@@ -44,7 +44,7 @@ def title(record: VarianceRecord) -> str:
 def theory_widths(record: VarianceRecord) -> list[int]:
     """Whole widths, evenly spread on a logarithmic axis, over all that was measured."""
     measured = [row.d_k for row in record.rows]
-    low, high = min(measured), max(measured)
+    low, high = measured[0], measured[-1]
     count = math.ceil(_PER_DOUBLING * math.log2(high / low)) + 1
     spread = np.rint(np.geomspace(low, high, count)).astype(int).tolist()
     return sorted({*spread, *measured})
@@ -52,7 +52,7 @@ def theory_widths(record: VarianceRecord) -> list[int]:
 
 def variance_panel(record: VarianceRecord, widths: Sequence[int]) -> Series:
     """Unscaled on the line d_k, scaled on the line 1."""
-    rows, rho = by_width(record), record.config.correlation
+    rows, rho = record.rows, record.config.correlation
     x = [float(row.d_k) for row in rows]
     errors = [row.pairs.standard_error for row in rows]
     law = [product_variance(d_k, rho) for d_k in widths]
@@ -95,7 +95,7 @@ def entropy_panel(record: VarianceRecord, widths: Sequence[int]) -> Series:
             Line(label="exact law, scaled", x=list(widths), y=scaled, kind="theory"),
         ]
     lines.append(Line(label="most possible, ln N", x=list(widths), y=[math.log(keys)] * len(widths), kind="theory"))
-    rows = by_width(record)
+    rows = record.rows
     lines += [
         entropy_line("unscaled", [(row.d_k, row.unscaled) for row in rows]),
         entropy_line("scaled", [(row.d_k, row.scaled) for row in rows]),
@@ -126,8 +126,3 @@ def entropy_line(label: str, sides: Sequence[tuple[int, SoftmaxResult | None]]) 
         y=[entropy.value or 0.0 for _, entropy in found],
         standard_error=[entropy.standard_error or 0.0 for _, entropy in found],
     )
-
-
-def by_width(record: VarianceRecord) -> list[VarianceRow]:
-    """The rows in rising order of d_k."""
-    return sorted(record.rows, key=lambda row: row.d_k)

@@ -25,7 +25,7 @@ def report(record: VarianceRecord) -> Report:
 def heading(record: VarianceRecord) -> str:
     """The experiment in one line."""
     config, widths = record.config, [row.d_k for row in record.rows]
-    span = f"d_k {widths[0]:,}" if len(widths) == 1 else f"d_k {min(widths):,} to {max(widths):,}"
+    span = f"d_k {widths[0]:,}" if len(widths) == 1 else f"d_k {widths[0]:,} to {widths[-1]:,}"
     drawn = f"{config.samples:,} pairs of {ENTRIES[config.distribution]} entries"
     related = f" · correlation {config.correlation:g}" if config.correlation else ""
     return f"Var(q·k) · {span} · {drawn}{related} · seed {config.seed}"
@@ -232,8 +232,8 @@ def freezing_sweep(record: VarianceRecord) -> str:
     worst = max([abs(side.z) for side in sides if side.z is not None], default=None)
     law = "" if worst is None else f" The exact law is met within {worst:.1f} standard errors throughout."
     return (
-        f"Unscaled, the entropy of the softmax over {keys:,} keys goes from {ends[0]:.2f} to {ends[-1]:.2f} of "
-        f"{math.log(keys):.2f} nat; scaled, from {kept[0]:.2f} to {kept[-1]:.2f}. "
+        f"Unscaled, the entropy of the softmax over {keys:,} keys goes from {ends[0]:.2f} at d_k {first.d_k:,} to "
+        f"{ends[-1]:.2f} at {last.d_k:,}, of {math.log(keys):.2f} nat; scaled, from {kept[0]:.2f} to {kept[-1]:.2f}. "
         + why_there(keys, freezing_deviation(keys) ** 2)
         + law
     )
