@@ -15,7 +15,7 @@ from attnlab.experiments.inspect import ModelFacts
 from attnlab.experiments.inspect_weights import LEADING, HeadWeights, WeightsRecord, run
 from attnlab.experiments.inspect_weights_figures import figures
 from attnlab.experiments.inspect_weights_findings import KINDS, WeightFinding, findings, median
-from attnlab.experiments.inspect_weights_report import csv_table, document, report
+from attnlab.experiments.inspect_weights_report import OUTSIDE, beyond_chance, csv_table, document, report
 from attnlab.files.documents import csv_bytes, json_bytes
 from attnlab.maths.architecture import BlockSpec, Initialisation, Rotary
 from attnlab.maths.norms import norm
@@ -346,6 +346,43 @@ def large(layers: int, heads: int) -> WeightsRecord:
     spec = replace(SPEC, n_heads=heads, n_kv_heads=heads, bias=False)
     blocks = [drawn(spec, seed) for seed in range(layers)]
     return run(stack_of(spec, *blocks), replace(FACTS, layers=layers, heads=heads, kv_heads=heads))
+
+
+class TestChance:
+    """How many heads of random weights are said to be more symmetric, or to copy, than random weights."""
+
+    def aways(self, name: str) -> list[float]:
+        found: list[float] = []
+        for seed in range(40):
+            spec = BlockSpec(d_model=48, n_heads=24, n_kv_heads=24, d_k=12, d_v=12, d_ff=None, bias=False)
+            weights = initial_block(spec, Initialisation(scheme="lecun_normal", seed=seed), layer=0, dtype=np.float32)
+            for head in looked_at(spec, weights).heads:
+                if name == "symmetric":
+                    found.append((head.random_skew_share - head.skew_share) / head.random_share_deviation)
+                else:
+                    found.append(head.copying / head.random_copying_deviation)
+        return found
+
+    @pytest.mark.parametrize("name", ["symmetric", "copying"])
+    def test_one_in_a_hundred_lies_outside(self, name: str) -> None:
+        """960 heads: 9.6 ± 3.1."""
+        outside = [abs(away) > OUTSIDE for away in self.aways(name)]
+        assert 0.001 < np.mean(outside) < 0.025
+        assert len(outside) == 960
+
+    def test_is_said_beside_what_is_found(self) -> None:
+        said = beyond_chance([(0.1, 0.1)] * 50 + [(0.3, 0.1)] * 10 + [(-0.4, 0.1)] * 12, "more symmetric", "less")
+        assert said == "Outside 99 % of those, 10 of 72 heads are more symmetric and 12 less (by chance: 0.72)"
+
+    def test_what_chance_would_make_is_no_finding(self) -> None:
+        said = beyond_chance([(0.1, 0.1)] * 71 + [(0.3, 0.1)] + [(math.nan, 0.1)], "more symmetric", "less")
+        assert said == "No head is known to differ from them (1 of 72 seem to; by chance: 0.72)"
+
+    def test_random_models_are_not_said_to_be_more_symmetric(self) -> None:
+        """Half of their heads are so, by a hair: 5 of 6 were counted once."""
+        weights = initial_block(SPEC, Initialisation(seed=3), layer=0, dtype=np.float64)
+        words = " ".join(part.text for part in report(looked_at(SPEC, weights)).parts if isinstance(part, Finding))
+        assert words.count("No head is known to differ from them") == 2
 
 
 class TestReport:

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from statistics import NormalDist
 
 import numpy as np
 
+from attnlab.experiments.agreement import SELDOM, tail
 from attnlab.experiments.inspect_weights import HeadWeights, WeightsRecord
 from attnlab.experiments.inspect_weights_findings import (
     KINDS,
@@ -21,11 +23,14 @@ from attnlab.experiments.inspect_weights_findings import (
 from attnlab.experiments.inspect_weights_reading import heading, reading, remarks
 from attnlab.records import Cell, Finding, Grid, Part, Report, Table
 from attnlab.show.numbers import number
+from attnlab.theory.random_directions import SHARE
 
 #: Up to so many heads and layers a map of numbers fits 80 columns and one screen.
 MOST_HEADS, MOST_LAYERS = 14, 20
 #: Columns that the strongest heads for a reason to look may take, and the heads that are named beside a layer.
 STRONGEST, BESIDE = 28, 3
+#: Standard deviations of random weights outside which one in a hundred of them lies.
+OUTSIDE = NormalDist().inv_cdf((1 + SHARE) / 2)
 
 
 def report(record: WeightsRecord) -> Report:
@@ -83,18 +88,38 @@ def limit_in_words(record: WeightsRecord) -> str:
 
 
 def symmetry_in_words(record: WeightsRecord) -> str:
-    """Whether the heads' M are more, or less, symmetric than random weights."""
+    """Whether the heads' M are more, or less, symmetric than random weights, beyond what chance makes of those."""
     shares = known(record, lambda head: head.skew_share)
     if not shares:
         return ""
-    more = [head for head in record.heads if head.skew_share < head.random_skew_share]
+    aways = [(head.random_skew_share - head.skew_share, head.random_share_deviation) for head in record.heads]
     random = median([head.random_skew_share for head in record.heads])
     spread = median([head.random_share_deviation for head in record.heads])
     scores = known(record, symmetry)
     return (
         f"The skew share of M is {span(shares)}; random weights have {random:.3f} ± {number(spread)}. "
-        f"{of_all(len(more), record).capitalize()} are more symmetric than that (symmetric² − skew²: median "
-        f"{median(scores):.2f}, 0 at random)."
+        f"{beyond_chance(aways, 'more symmetric', 'less')}. symmetric² − skew²: median {median(scores):.2f}, 0 at "
+        "random."
+    )
+
+
+def beyond_chance(aways: Sequence[tuple[float, float]], more: str, less: str) -> str:
+    """How many heads lie outside 99 % of random weights, and how many would by chance.
+
+    Args:
+        aways: of each head, how far it is from random weights' mean, and their standard deviation; NaN where unknown.
+        more, less: what those are called that lie above, and below.
+    """
+    known = [away / deviation for away, deviation in aways if deviation > 0 and not math.isnan(away)]
+    above, below = (sum(sign * away > OUTSIDE for away in known) for sign in (1, -1))
+    chance = (1 - SHARE) * len(known)
+    if not tail(above + below, len(known), 1 - SHARE) <= SELDOM * (1 + 1e-9):
+        return (
+            f"No head is known to differ from them ({above + below} of {len(known):,} seem to; by chance: {chance:.2g})"
+        )
+    return (
+        f"Outside 99 % of those, {above:,} of {len(known):,} heads are {more} and {below:,} {less} "
+        f"(by chance: {chance:.2g})"
     )
 
 
@@ -104,9 +129,10 @@ def values_in_words(record: WeightsRecord) -> str:
     if not values:
         return ""
     chance = median([head.random_copying_deviation for head in record.heads])
+    aways = [(head.copying, head.random_copying_deviation) for head in record.heads]
     return (
         f"How much of what they read heads write back (copying: Σλ/Σ|λ| of W_V W_O) is {span(values)}; random weights "
-        f"have 0 ± {number(chance)}."
+        f"have 0 ± {number(chance)}. {beyond_chance(aways, 'copying', 'inverting')}."
     )
 
 
