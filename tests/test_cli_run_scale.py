@@ -67,12 +67,12 @@ class TestStreaming:
         assert result["heads"] == whole["heads"][:4]
         assert {step["layer"] for step in result["steps"]} == {0}
 
-    def test_is_chosen_where_the_matrices_do_not_fit(self, here: Path) -> None:
-        ended = attnlab("run", "single-head", "--n", "3000", "--max-memory", "64MiB", cwd=here)
+    def test_is_chosen_where_the_matrices_are_large(self, here: Path) -> None:
+        ended = attnlab("run", "single-head", "--n", "12000", cwd=here)
         folder, files = written(ended, here)
         flat = ended.out.replace("\n", " ")
-        assert "Streamed, with its matrices it would need 90.8 MiB, and 64.0 MiB may be used: exact statistics" in flat
-        assert "8 of 3,000 queries, summed over stretches of 250 keys" in flat
+        assert "Streamed, with its matrices it would need 1.2 GiB, and they are kept up to 1.0 GiB: exact statistics" in flat
+        assert "8 of 12,000 queries, summed over stretches of 1,000 keys" in flat
         assert "No key stands out in head 0" in flat
         assert "8 queries of each head equal the matrix formula in float64" in flat
         assert max(map(len, ended.out.splitlines()[:-1])) <= 95  # a note under the matrix is not wrapped
@@ -102,9 +102,9 @@ class TestQkv:
         for one, other in zip(streamed["heads"], dense["heads"], strict=True):
             same(one, other)
         assert {head["empty_rows"] for head in streamed["heads"]} == {1}
-        chosen = attnlab("run", "--qkv", "mine.npz", "--max-memory", "20MiB", "--no-figures", cwd=here)
-        assert chosen.code == 0
-        assert "Streamed, with its matrices it would need" in chosen.out.replace("\n", " ")
+        refused = attnlab("run", "--qkv", "mine.npz", "--max-memory", "20MiB", "--no-figures", cwd=here)
+        assert "would need 22.0 MiB for their matrices" in error_line(refused, 4)
+        assert "add --kernel streaming" in refused.err
 
 
 class TestFiles:

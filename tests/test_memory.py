@@ -16,7 +16,7 @@ from attnlab.experiments.run_qkv import run_qkv
 from attnlab.experiments.run_record import Selection
 from attnlab.files.config import Config, PerLayer, load_config
 from attnlab.files.embeddings import QKV
-from attnlab.files.kernels import Kernel, KernelWish, Need, choose_kernel
+from attnlab.files.kernels import KEPT, Kernel, KernelWish, Need, choose_kernel
 from attnlab.files.stacks import LEAST_WORKING, UNBOUNDED, block_size, load_bench, run_bytes, streamed_bytes
 from attnlab.maths import plan
 from attnlab.maths.architecture import Initialisation
@@ -267,12 +267,20 @@ class TestTheKernel:
     NEED = Need(what="x: 9 tokens", dense=4 * GIB, streaming=GIB // 4, way_out=lambda kernel, limit: f"take 5 {kernel}")
 
     def test_is_the_dense_one_where_it_fits(self) -> None:
-        for wish in ("auto", "dense", None):
+        for wish in ("dense", None):
             assert choose_kernel(wish, self.NEED, 4 * GIB) == Kernel("dense")
 
-    def test_is_streaming_where_it_does_not_or_where_it_is_asked_for(self) -> None:
-        said = "with its matrices it would need 4.0 GiB, and 1.0 GiB may be used"
-        assert choose_kernel("auto", self.NEED, GIB) == Kernel("streaming", said)
+    def test_is_by_a_fixed_size_and_not_by_what_is_free(self) -> None:
+        small = replace(self.NEED, dense=KEPT)
+        large = replace(self.NEED, dense=KEPT + 2**27)
+        for free in (2 * GIB, 2**50):
+            assert choose_kernel("auto", small, free) == Kernel("dense")
+            said = "with its matrices it would need 1.1 GiB, and they are kept up to 1.0 GiB"
+            assert choose_kernel("auto", large, free) == Kernel("streaming", said)
+        with pytest.raises(MemoryRefused, match="add --kernel streaming"):
+            choose_kernel("auto", small, GIB // 2)
+
+    def test_is_streaming_where_it_is_asked_for(self) -> None:
         assert choose_kernel("streaming", self.NEED, 9 * GIB) == Kernel("streaming", "as asked")
 
     @pytest.mark.parametrize(

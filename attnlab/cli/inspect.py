@@ -49,7 +49,9 @@ Layers = Annotated[str | None, typer.Option(help="only these, such as 0-3; none 
 Heads = Annotated[str | None, typer.Option(help="only these, in every layer", metavar="LIST")]
 KernelOption = Annotated[
     str,
-    typer.Option("--kernel", help="dense makes the matrices, streaming does not; auto: the faster", metavar="KERNEL"),
+    typer.Option(
+        "--kernel", help="dense makes the matrices, streaming does not; auto: beyond 256 tokens", metavar="KERNEL"
+    ),
 ]
 Asymmetry = Annotated[
     bool, typer.Option("--asymmetry", help="measure it also without the matrices: a second pass, about as long")

@@ -37,7 +37,7 @@ KernelOption = Annotated[
     str,
     typer.Option(
         "--kernel",
-        help="dense keeps the matrices, streaming never makes them; auto: as memory allows",
+        help="dense keeps the matrices, streaming never makes them; auto: dense up to 1 GiB",
         metavar="KERNEL",
     ),
 ]

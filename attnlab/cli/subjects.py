@@ -52,7 +52,7 @@ def subject_of(source: str | None, given: texts.Given, budget: int, *, text: boo
         raise InputError(f"{shown(source)}: no such folder; expected a checkpoint's, a configuration file or a preset")
     texts.refuse_without_checkpoint(given)
     config = choose_config(source, None, None, None, None, budget)
-    bench = load_bench(config, max_bytes=budget, kernel="auto")
+    bench = load_bench(config, max_bytes=budget, kernel="streaming")
     return Subject(
         facts=facts_of(config, sum(parameter_count(spec) for spec in config.blocks)),
         bench=bench,
@@ -79,7 +79,7 @@ def checkpoint_subject(folder: str, given: texts.Given, budget: int, *, text: bo
     model = load_checkpoint(folder, keep=False, max_bytes=budget)
     tokens, whole = texts.given_tokens(model, given, budget) if text else (Text(np.zeros(1, np.int64), ("",)), 1)
     if text:  # before its embeddings take what may not be taken
-        choose_kernel("auto", inspection_need(model.config, len(tokens.ids), kept=0), budget)
+        choose_kernel("streaming", inspection_need(model.config, len(tokens.ids), kept=0), budget)
     return Subject(
         facts=facts_of(model.config, model.parameters, family=model.family, unused=model.unused_settings),
         bench=model.bench(tokens, kernel="streaming", max_bytes=UNBOUNDED),

@@ -1,4 +1,4 @@
-"""Whether an inspection makes its matrices or streams: as asked, as memory allows, and as is faster."""
+"""Whether an inspection makes its matrices or streams: as asked, or as is faster."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -23,12 +23,14 @@ def inspection_kernel(config: Config, n: int, wish: KernelWish, *, kept: int, ma
         kept: layers of which every array is kept; 0 otherwise.
 
     Raises:
-        MemoryRefused: what was asked for, or with "auto" either, takes more than max_bytes.
+        MemoryRefused: it takes more than max_bytes.
     """
     need = inspection_need(config, n, kept)
     working = min(WORKING, max(LEAST_WORKING, LEAST_WORKING + max_bytes - need.streaming))
-    if wish != "auto" or n <= DENSE_TOKENS:
+    if wish != "auto":
         return choose_kernel(wish, need, max_bytes), working
+    if n <= DENSE_TOKENS:
+        return choose_kernel("dense", need, max_bytes), working
     streaming = choose_kernel("streaming", need, max_bytes)
     return streaming._replace(reason=f"which is faster beyond {DENSE_TOKENS} tokens"), working
 

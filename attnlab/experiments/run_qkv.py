@@ -45,7 +45,7 @@ def run_qkv(
     """Attention of q, k, v as they are given: no block, so no steps, and nothing to predict the scores from.
 
     Args:
-        kernel: "auto" keeps the matrices where they fit into max_bytes.
+        kernel: as `choose_kernel` has it.
         asymmetry: measure it even when streaming.
         advance: called as `stream` calls it.
 

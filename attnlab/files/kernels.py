@@ -1,4 +1,4 @@
-"""Whether an attention keeps its matrices or is streamed: as asked, or as memory allows."""
+"""Whether an attention keeps its matrices or is streamed: as asked, or by how large they are."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,10 @@ class Kernel(NamedTuple):
     reason: str = ""
 
 
-#: The matrices are kept, because they fit.
+#: Up to so much "auto" keeps the matrices and all that goes with them. Fixed, and no matter of what is free at the
+#: moment: the same command gives the same numbers.
+KEPT = 1 << 30
+#: The matrices are kept.
 DENSE = Kernel("dense")
 
 
@@ -38,19 +41,22 @@ class Need:
 
 
 def choose_kernel(wish: KernelWish, need: Need, max_bytes: int) -> Kernel:
-    """The kernel asked for, or, for "auto", the dense one where it fits.
+    """The kernel asked for, or, for "auto", the dense one up to `KEPT` bytes.
 
     Raises:
-        MemoryRefused: what was asked for, or with "auto" either, takes more than max_bytes; says how much, and the way
-            round.
+        MemoryRefused: it takes more than max_bytes; says how much, and the way round.
     """
+    reason = "as asked"
+    if wish == "auto":
+        wish = "dense" if need.dense <= KEPT else "streaming"
+        reason = f"with its matrices it would need {in_words(need.dense)}, and they are kept up to {in_words(KEPT)}"
     may, more = f"and {in_words(max_bytes)} may be used", "or give --max-memory more"
     whole = f"would need {in_words(need.dense)}"
     if wish != "streaming" and need.dense <= max_bytes:
         return DENSE
-    if wish in ("auto", "streaming"):
+    if wish == "streaming":
         if need.streaming <= max_bytes:
-            return Kernel("streaming", "as asked" if wish == "streaming" else f"with its matrices it {whole}, {may}")
+            return Kernel("streaming", reason)
         streaming = f"would need {in_words(need.streaming)} even without their matrices"
         raise MemoryRefused(f"{need.what} {streaming}, {may}; {need.way_out('streaming', max_bytes)}, {more}")
     ways = [need.way_out("dense", max_bytes), more]
