@@ -71,7 +71,10 @@ class TestStreaming:
         ended = attnlab("run", "single-head", "--n", "12000", cwd=here)
         folder, files = written(ended, here)
         flat = ended.out.replace("\n", " ")
-        assert "Streamed, with its matrices it would need 1.2 GiB, and they are kept up to 1.0 GiB: exact statistics" in flat
+        assert (
+            "Streamed, with its matrices it would need 1.2 GiB, and they are kept up to 1.0 GiB: exact statistics"
+            in flat
+        )
         assert "8 of 12,000 queries, summed over stretches of 1,000 keys" in flat
         assert "No key stands out in head 0" in flat
         assert "8 queries of each head equal the matrix formula in float64" in flat
