@@ -9,6 +9,7 @@ import numpy as np
 
 from attnlab.maths.architecture import BlockSpec, LinearScaling, Llama3Scaling, Rotary
 from attnlab.maths.precision import Array
+from attnlab.maths.threads import single_threaded_products
 from attnlab.maths.weights import BlockWeights
 from attnlab.theory.pairs import WHOLE, Places, Rotation, rotation
 from attnlab.theory.random_directions import random_directions
@@ -68,10 +69,22 @@ def expectations(
         standard_normal: whether the block's input is known to be independent and standard normal.
         index: the layer's number.
     """
-    n = len(layer.x)
-    if reason := no_law(spec, n):
+    if reason := no_law(spec, len(layer.x)):
         return [Expectation(kind=None, reason=reason) for _ in heads]
-    places = Places(n, spec.causal, spec.window, rotation_of(spec))
+    with single_threaded_products():  # many small ones: threads would wait for each other
+        return _expectations(spec, weights, layer, heads, standard_normal=standard_normal, index=index)
+
+
+def _expectations(
+    spec: BlockSpec,
+    weights: BlockWeights,
+    layer: LayerInput,
+    heads: Sequence[int],
+    *,
+    standard_normal: bool,
+    index: int,
+) -> list[Expectation]:
+    places = Places(len(layer.x), spec.causal, spec.window, rotation_of(spec))
     if standard_normal:
         return [_predicted(spec, weights, head, places, index) for head in heads]
     named = ("attn.W_Q", "attn.W_K", "attn.b_Q", "attn.b_K")

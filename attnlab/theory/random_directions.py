@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 #: Rotations behind an interval; fewer where each takes a pass over the tokens for every head. The share of them that it
 #: holds.
-ROTATIONS, PASSES, SHARE = 40, 24, 0.99
+ROTATIONS, PASSES, SHARE = 40, 16, 0.99
 #: Multiply-adds beyond which a block of a rotation is not drawn, and numbers of a head's maps: wider than any model's.
 MOST_WORK, WIDEST = 5e9, 1 << 22
 #: Tokens, or coordinates, whose squares are summed at a time.
