@@ -23,12 +23,22 @@ class Rotation(NamedTuple):
     #: coordinate 2j with 2j + 1, and not j with j + w/2
     interleaved: bool = False
 
+    @property
+    def pairs(self) -> tuple[slice, slice]:
+        """Which coordinates turn together: the first of each pair, and the second."""
+        half = len(self.angles)
+        if self.interleaved:
+            return slice(0, 2 * half, 2), slice(1, 2 * half, 2)
+        return slice(0, half), slice(half, 2 * half)
+
+    def planes(self, x: Array) -> tuple[Array, Array]:
+        """Vectors x (…, d) as one complex number for each pair, and the coordinates that do not turn."""
+        one, other = self.pairs
+        return x[..., one] + 1j * x[..., other], x[..., 2 * len(self.angles) :]
+
     def turned(self, x: Array, steps: Array) -> Array:
         """Vectors x (…, d), each turned by as many tokens as `steps` (broadcastable to x's leading axes) says."""
-        half = len(self.angles)
-        one, other = (slice(0, half), slice(half, 2 * half))
-        if self.interleaved:
-            one, other = slice(0, 2 * half, 2), slice(1, 2 * half, 2)
+        one, other = self.pairs
         phase = np.asarray(steps, dtype=np.float64)[..., None] * self.angles
         cos, sin = np.cos(phase).astype(x.dtype), np.sin(phase).astype(x.dtype)
         found, a, b = x.copy(), x[..., one], x[..., other]

@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from attnlab.theory.pairs import WHOLE, Places, pair_variances
+from attnlab.theory.pairs import WHOLE, Places, Rotation, pair_variances
 from attnlab.theory.scores import ScorePrediction
 
 Array = NDArray[Any]
 
 #: Draws behind an error bar: the error of the bar is 1/√(2·draws) of it. Of more tokens fewer, which vary less.
-MOST_DRAWS, FEWEST_DRAWS, TOKENS_DRAWN = 200, 50, 40_000
+MOST_DRAWS, FEWEST_DRAWS, TOKENS_DRAWN = 200, 32, 20_000
+#: Planes of rotation up to which all distances are taken at once: their products are planes × planes.
+PLANES = 256
 #: Numbers that are held at a time: of draws, or of products of weights for several distances.
 AT_ONCE = 1 << 17
 
@@ -112,14 +114,44 @@ def _by_distance(maps: Maps, places: Places) -> _ByDistance:
         square, both = products(maps.w_q, maps.w_q, maps.w_k)
         alike = [np.broadcast_to(w @ b, (len(steps), len(w))) for w, b in ((maps.w_q, maps.b_k), (maps.w_k, maps.b_q))]
         return _ByDistance(like * square, like * both, like * float(maps.b_q @ maps.b_k), *alike)
-    squares, boths, constant = np.empty((3, len(steps)))
-    of_query, of_key = np.zeros((2, len(steps), len(maps.w_q)))
-    for at, step in enumerate(steps):
-        forth, back = turn.turned(maps.w_q, np.array(step)), turn.turned(maps.w_q, np.array(-step))
-        squares[at], boths[at] = products(forth, back, maps.w_k)
-        turned = turn.turned(maps.b_q, np.array(step))
-        constant[at], of_query[at], of_key[at] = turned @ maps.b_k, forth @ maps.b_k, maps.w_k @ turned
-    return _ByDistance(squares, boths, constant, of_query, of_key)
+    if len(turn.angles) <= PLANES:
+        squares, boths = _products_by_planes(maps, steps, turn)
+    else:
+        q, k = maps.w_q, maps.w_k
+        each = [products(turn.turned(q, np.array(step)), turn.turned(q, np.array(-step)), k) for step in steps]
+        squares, boths = np.array(each).T
+    queries = turn.turned(np.broadcast_to(maps.b_q, (len(steps), len(maps.b_q))), steps)
+    keys = turn.turned(np.broadcast_to(maps.b_k, (len(steps), len(maps.b_k))), -steps)
+    return _ByDistance(squares, boths, queries @ maps.b_k, keys @ maps.w_q.T, queries @ maps.w_k.T)
+
+
+def _products_by_planes(maps: Maps, steps: Array, turn: Rotation) -> tuple[Array, Array]:
+    """‖M_Δ‖² and tr(M_Δ M_−Δ) at every distance: trigonometric sums over pairs of planes, M_Δ itself is never made.
+
+    With the coordinates of plane c as one complex number M_Δ = Re Σ_c e^(iθ_cΔ) q_c k_cᴴ + C: q_c and k_c are columns
+    of W_Q and W_K, and C is what the coordinates that do not turn give.
+    """
+    (q, u_q), (k, u_k) = turn.planes(maps.w_q), turn.planes(maps.w_k)
+    still = u_q.T @ u_q, u_k.T @ u_k, u_k.T @ u_q
+    square = (q.conj().T @ q) * (k.conj().T @ k).conj(), (q.T @ q) * (k.T @ k).conj()
+    one, other = k.conj().T @ q, k.T @ q
+    both = one * one.T, other.conj() * other.T
+    with_still = 2 * ((q.T @ u_q) * (k.conj().T @ u_k)).sum(axis=1), ((k.conj().T @ u_q) * (q.T @ u_k)).sum(axis=1)
+    squares, boths = np.empty((2, len(steps)))
+    height = max(1, AT_ONCE // max(1, len(turn.angles)))
+    for start in range(0, len(steps), height):
+        some = slice(start, start + height)
+        e = np.exp(1j * steps[some, None] * turn.angles)
+        squares[some] = 0.5 * (_form(e.conj(), square[0], e) + _form(e, square[1], e)) + (e @ with_still[0]).real
+        boths[some] = 0.5 * (_form(e, both[0], e.conj()) + _form(e, both[1], e))
+        boths[some] += 2 * (e.real @ with_still[1]).real
+    return squares + float(np.sum(still[0] * still[1])), boths + float(np.sum(still[2] * still[2].T))
+
+
+def _form(left: Array, matrix: Array, right: Array) -> Array:
+    """Re Σ left_c matrix_cd right_d for every row, (rows,)."""
+    found: Array = ((left @ matrix) * right).sum(axis=1).real
+    return found
 
 
 def products(forth: Array, back: Array, w_k: Array) -> tuple[float, float]:
