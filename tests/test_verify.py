@@ -157,7 +157,7 @@ class TestReport:
         quoted = f"{claim} · {one.claim.place} · seed 0 “{one.claim.quote}” (“{one.claim.translation}”)"
         assert text.startswith(f"{quoted} Verdict: {one.verdict}. ")
         assert ("Against its words as they stand" in text) is (one.verdict != "holds")
-        assert ("The proof, mended: " in text) is (one.proof == "mended")
+        assert ("The proof, mended: " in text) is (one.proof == "mended" and one.verdict != "refuted")
         assert ("The proof is sound" in text) is (one.proof == "sound")
         assert "NOT SHOWN" not in text
 

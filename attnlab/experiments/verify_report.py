@@ -124,7 +124,7 @@ def explanation(one: Tried) -> list[Part]:
 def said_of_the_proof(one: Tried) -> str:
     """Whether the course's proof is sound or mended, and where."""
     if one.proof == "mended":
-        return f"The proof, mended: {one.claim.mending}"
+        return f"The proof{'' if one.verdict == 'refuted' else ', mended'}: {one.claim.mending}"
     if one.verdict == "holds":
         return "The proof is sound."
     return "The proof is sound as far as it goes: its steps hold."
@@ -145,7 +145,7 @@ def trial_tables(evidence: Evidence) -> list[Part]:
     ]
     if seen := [trial for trial in evidence.trials if not trial.judged]:
         rows = [(lines(trial.what, WHAT), trial.value) for trial in seen]
-        found.append(Table(title="Shown, not judged", columns=("", "found"), rows=rows))
+        found.append(Table(title="Measured, not judged", columns=("", "found"), rows=rows))
     return found
 
 

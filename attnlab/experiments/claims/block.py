@@ -147,9 +147,10 @@ THEOREM_1 = Claim(
     statement="a block is T1 … H: attention, sums, norms, FFN",
     source="Vaswani et al. 2017, section 3.1; Ba et al. 2016, section 3",
     argument="The six equations are right, each of them and in this order. One thing is missing for them to go "
-    "together: a sum needs equal shapes, and X + T1 has them only if d_v = d, or if the heads are joined and W_O "
-    f"brings them back to d. The course's text has no W_O, and with its own d = {D} and d_v = {D_V} (footnote 14) one "
-    "would add a list of 64 numbers to a list of 512.",
+    "together: a sum needs equal shapes, and X + T1 has them if d_v = d, if the joined heads are d wide, or if a W_O "
+    f"brings them back to d. The course's text has no W_O, and with its own d = {D} and one head of d_v = {D_V} "
+    "(footnote 14) one would add a list of 64 numbers to a list of 512. What steps 2 and 3 say besides, of gradients "
+    "and of stability, is tried in `residual` and `layernorm`.",
     method=f"{BLOCKS} random blocks, all axes different primes, float64, each step against the equation written out "
     f"head by head; the widths at d = {D}, d_v = {D_V}; LayerNorm's variance, σ²/(σ² + ε), on rows with σ from "
     f"{SPREADS[0]:g} to {SPREADS[-1]:,.0f} √ε.",
@@ -233,5 +234,6 @@ THEOREM_5 = Claim(
     rule=true_as_it_stands,
     expected_verdict="holds",
     proof=None,
-    remains="Only d_k ties two matrices together, W_Q and W_K; d_v is free until X + T1 asks for d.",
+    remains="Besides d, which all three share, only d_k ties matrices together, W_Q and W_K; d_v is free until X + "
+    "T1 asks for d.",
 )

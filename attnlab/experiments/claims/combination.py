@@ -105,8 +105,8 @@ LEMMA_1 = Claim(
     rule=in_need_of_correction,
     expected_verdict="corrected",
     proof="sound",
-    remains="Everything but one letter: y_n = Σ_m a_nm v_m with v_m = x_m W_V, as the proof's last line has it. "
-    "Non-negativity and normalisation stand as they are.",
+    remains="Everything but one letter: y_n = Σ_m a_nm v_m with v_m = x_m W_V, as the proof's last formulas have it; "
+    "its closing sentence leaves W_V out again. Non-negativity and normalisation stand as they are.",
 )
 
 
@@ -200,5 +200,5 @@ THEOREM_3 = Claim(
     rule=true_as_it_stands,
     expected_verdict="holds",
     proof=None,
-    remains="W_V never changes who attends to whom; W_Q and W_K never change what is said.",
+    remains="Within one layer W_V never changes who attends to whom; W_Q and W_K never change the values.",
 )

@@ -105,6 +105,6 @@ THEOREM_8 = Claim(
     rule=true_as_it_stands,
     expected_verdict="holds",
     proof=None,
-    remains="At every scale entries stay below ¼ and ‖J‖₂ below ½, with equality at p = (½, ½): the softmax never "
-    "enlarges a gradient.",
+    remains="At every scale no entry is above ¼ and ‖J‖₂ is not above ½, and p = (½, ½) reaches both: the softmax "
+    "never enlarges a gradient.",
 )

@@ -80,8 +80,8 @@ QUADRATIC_LIMIT = Claim(
     statement="quadratic cost is a bottleneck for long texts",
     source="Vaswani et al. 2017, table 1",
     argument="Of a block's multiply-adds 12Nd² grow with the text and 2N²d with its square: the square passes the "
-    "projections at N = 2d, and all the rest at 6d. Beyond it each doubling costs four times; below it hardly more "
-    "than two, which is why “muito longas” belongs to the sentence.",
+    "projections at N = 2d, and all the rest at 6d. Far beyond 6d each doubling costs nearly four times, far below "
+    "it hardly more than two, and at 6d three, which is why “muito longas” (very long) belongs to the sentence.",
     method=f"The multiply-adds of QKᵀ and weights × V, noted by the arrays as they are carried out at "
     f"{', '.join(map(str, CARRIED_OUT))} tokens; and a block's, by formula, d = {SHAPE.d_model}, {SHAPE.n_heads} "
     f"heads, feed-forward {SHAPE.d_ff:,}.",
@@ -230,10 +230,10 @@ LOOKUP_QUESTION = Claim(
     place="the theoretical question before Lemma 3, which answers O(N² d)",
     statement="attention beside a lookup table: O(N²d)",
     source="derived here",
-    argument="It depends on the table. An exact match can be found by hashing, O(N) for N queries, or in sorted order, "
-    "O(N log N). A match by the largest q·k, which is the table that Lemma 2 makes soft, has to look at every key: "
-    "O(N²d), as attention does, whose second product doubles it. Softness costs a factor of 2 in multiply-adds; what "
-    "costs the square is that keys need only be near.",
+    argument="It depends on the table. An exact match can be found by hashing, O(N) for N queries, or in sorted "
+    "order, O(N log N). A match by the largest q·k, the table that Lemma 2 makes soft, is found by looking at every "
+    "key: O(N²d), as in attention, whose second product doubles it. Softness costs a factor of 2 in multiply-adds; "
+    "what costs the square is that every query is compared with every key.",
     method=f"{', '.join(map(str, SIZES))} keys and as many queries, each a key's own. Keys count how often they are "
     "hashed and compared; arrays note the products that they take part in; and all four must find the same keys, "
     "attention with scores so large that it is hard.",
@@ -241,6 +241,7 @@ LOOKUP_QUESTION = Claim(
     rule=true_as_it_stands,
     expected_verdict="holds",
     proof=None,
-    remains="The answer: hash table O(N), sorted O(N log N), largest q·k O(N²d), attention O(N²d). Attention costs a "
-    "few times its own hard lookup, the same order; only exact-match tables are cheaper.",
+    remains="The answer: hash table O(N), sorted O(N log N), largest q·k O(N²d), attention O(N²d). Attention takes 2 "
+    "times the multiply-adds of its own hard lookup, the same order; of the tables tried, only those with exact "
+    "matches are cheaper.",
 )

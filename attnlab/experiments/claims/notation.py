@@ -46,12 +46,12 @@ def normalised_symmetry(setting: Setting) -> Evidence:
         in_short="as a rule; not where all rows have equal sums",
         samples=SETS * setting.samples,
         unit="sets",
-        finding=f"From symmetric scores the softmax makes α_13 = {here} and α_31 = {back} in the example of Lemma 4, "
-        f"and a median difference of {number(least)} in random sets. But {CIRCLE} tokens on a circle, whose rows all "
-        f"have the same sum, keep a matrix that is symmetric to {number(even)}.",
+        finding=f"From symmetric scores the softmax makes α_13 = {here} and α_31 = {back} in the example of Lemma 4; "
+        f"in random sets the largest difference has a median of {number(least)}. But {CIRCLE} tokens on a circle, "
+        f"whose Z_i are all equal, keep a matrix that is symmetric to {number(even)}.",
         trials=(
             Trial(what="three tokens, symmetric scores: abs(α_13 − α_31)", value=abs_difference(by_hand), low=MUCH),
-            Trial(what="random sets, symmetric scores: α_ij − α_ji, the median", value=least, low=MUCH),
+            Trial(what="random sets, symmetric scores: the largest, median", value=least, low=MUCH),
             Trial(what=f"{CIRCLE} tokens on a circle: the largest α_ij − α_ji", value=even, high=NOTHING, counter=True),
         ),
     )

@@ -106,6 +106,6 @@ OVERFLOW = Claim(
     rule=true_as_it_stands,
     expected_verdict="holds",
     proof=None,
-    remains="All of it. Subtracting the largest score mends the overflow and not the saturation: that the scale 1/√d_k "
-    "keeps away.",
+    remains="All of it. Subtracting the largest score mends the overflow and not the saturation; against that there "
+    "is the scale 1/√d_k, on the premise of Theorem 6.",
 )

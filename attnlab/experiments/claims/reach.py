@@ -90,9 +90,9 @@ CONTEXT = Claim(
     statement="attention takes contexts of any length",
     source="the horizon is derived here, in the manner of Derrida 1981",
     argument="The equations ask nothing of N: the same matrices serve a text of any length, and without positions a "
-    "token far away is as near as the next one. What N does ask is contrast. Among N other keys of unit variance their "
-    "sum is about N e^½, and a key equal to the query has e^√d_k: it keeps half of the weight up to N of about e^(√d_k "
-    f"− ½), {horizon(D):,.0f} at d_k = {D}. A longer key is found farther.",
+    "token far away is as near as the next one. What N does ask is contrast. For N other keys of unit variance the "
+    "sum of e^score is about N e^½, and a key equal to the query adds e^√d_k: it keeps half of the weight up to N of "
+    f"about e^(√d_k − ½), {horizon(D):,.0f} at d_k = {D}. A longer key is found among more.",
     method=f"One token's key is {SHARP:g} times the query, first the farthest and then the nearest of "
     f"{', '.join(f'{n:,}' for n in LENGTHS)}. Then a key equal to the query among {horizon(D):,.0f} others, {SETS} "
     f"sets of them, beside the exact average.",

@@ -166,7 +166,8 @@ def scale(setting: Setting) -> Evidence:
         samples=len(sizes),
         unit="sizes",
         finding=f"At N = {largest.n:,} attention with its matrix takes {dense} MiB, streaming {streaming} MiB for the "
-        f"same output: the memory is the algorithm's. Both take N²(d_k + d_v) multiply-adds, counted as they are "
+        f"same output: O(N²) is the price of storing the weights, which is not necessary. "
+        f"Both take N²(d_k + d_v) multiply-adds, counted as they are "
         f"carried out; the projections, which the lemma leaves out, take as many at N = {meet}, and rule below it.",
         trials=scale_trials(sizes, clocks),
         tables=[size_table(sizes[: len(SIZES)])],
@@ -245,11 +246,11 @@ LEMMA_3 = Claim(
     statement="O(N²) memory for the weights, O(N²d) operations",
     source="Rabe & Staats 2021; Dao et al. 2022; Milakov & Gimelshein 2018",
     argument="Storing the weights takes N² numbers, as the lemma says, and each product in its proof is counted "
-    "rightly: scores, softmax and weighted values are O(N²d). The complete computation has one part more. The "
-    "projections take 4Nd² multiply-adds and rule until N = 2d, where the core's 2N²d catches up: in all O(N²d + "
-    "Nd²). And nothing makes one store the weights: a row's softmax can be summed up key by key, with the largest "
-    "score so far taken out of the exponent, so that a few rows of scores at a time give the same output in O(N) "
-    "memory, with the same N²(d_k + d_v) multiply-adds.",
+    "rightly: scores, softmax and weighted values are O(N²d). The complete computation, which in Theorem 7 starts "
+    "with the projections, has one part more: counting W_O they take 4Nd² multiply-adds and rule until N = 2d, where "
+    "the core's 2N²d catches up; in all O(N²d + Nd²). And nothing makes one store the weights: a row's softmax can "
+    "be summed up key by key, with the largest score so far taken out of the exponent, so that a few rows of scores "
+    "at a time give the same output in O(N) memory, with the same N²(d_k + d_v) multiply-adds.",
     method=f"One head of width {D} on {', '.join(f'{n:,}' for n in SIZES)} tokens, float32: the peak of what Python "
     "and numpy allocate, by tracemalloc, with the matrix and streaming, on one thread. Multiply-adds are not from "
     "the formula: arrays note the shapes of the products that they take part in, and streaming's tiles are counted as "

@@ -163,8 +163,8 @@ COROLLARY_3 = Claim(
     argument="On the premise of Theorem 6, entries of q and k uncorrelated with variance 1, a factor c makes the "
     "variance c² d_k: it stays in a range for every d_k only if c is of the order of 1/√d_k. Outside of that premise "
     "the factor may sit elsewhere. A W_Q smaller by √d_k gives the very same scores, and T5 is trained that way, "
-    "without a scale; and what a block starts with is c²‖W_Q W_Kᵀ‖_F², on average (d σ²)² for weights of standard "
-    "deviation σ.",
+    "without a scale; and for independent tokens of unit variance the score variance that a block starts with is "
+    "c²‖W_Q W_Kᵀ‖_F², on average (d σ²)² for weights of standard deviation σ.",
     method=f"Scores of normal q and k at d_k = {NARROW} and {WIDE:,} times d_k to the {len(POWERS)} powers from 0 to "
     f"−1. {HEADS} heads with tokens and weights of their own, float64, d_k = {D_K}: scores with the scale, and "
     f"unscaled with W_Q ÷ √{D_K}. Then c²‖M‖_F² of heads drawn in six ways that are in use, each beside (d σ²)².",

@@ -95,20 +95,20 @@ RESIDUAL = Claim(
     place="Theorem 1, step 2 of its demonstration",
     statement="the residual path keeps gradients from vanishing",
     source="Dong et al. 2021; Noci et al. 2022; measured by `attnlab depth`",
-    argument="With the path a layer's Jacobian is 1 + J instead of J. Where J is small, weights smaller than Xavier's, "
-    "a product of many J is next to nothing and a product of 1 + J is not: there the sentence is right. With weights "
-    "of Xavier's size J does not shrink: attention alone averages over the tokens, which costs 1/√N once, and nothing "
-    "vanishes without the path either. One part of the gradient it saves at any size. Without the path tokens become "
-    "alike within a few layers, every token then gets one and the same gradient, and what would move one otherwise "
-    "than another is gone.",
+    argument="With the path a layer's Jacobian is 1 + J instead of J. Where J is small, weights smaller than "
+    "Xavier's, a product of many J is next to nothing and a product of 1 + J is not: there the sentence is right. "
+    "With weights of Xavier's size J does not shrink the gradient: attention alone averages over the tokens, which "
+    "costs 1/√N once, and the gradient as a whole does not vanish without the path either. But one part of it the "
+    "path does save there. Without the path tokens become alike within a few layers, every token then gets one and "
+    "the same gradient, and what would move one otherwise than another is gone.",
     method=f"{STACKS} stacks of {LAYERS} layers, {N} tokens × {D}, {HEADS} heads, post-norm, float64; exact backward "
     "passes of a random direction at the top, with and without the path, with Xavier's weights and with half of them.",
     experiment=residual_paths,
     rule=in_need_of_correction,
     expected_verdict="corrected",
     proof=None,
-    remains="It helps, as said: where weights are small, and everywhere for the part of the gradient that tells tokens "
-    "apart. With Xavier's weights the gradient as a whole does not vanish without it.",
+    remains="It helps, as said: where weights are small, and with Xavier's weights for the part of the gradient that "
+    "tells tokens apart. There the gradient as a whole does not vanish without it.",
     not_tried="training; these are gradients at initialisation",
 )
 
@@ -142,7 +142,7 @@ def stable(setting: Setting) -> Evidence:
         in_short=f"variance 1 within {number(off)} through {DEEP} layers; without it {number(grown)} times",
         samples=DEEP_STACKS * N * DEEP * setting.samples,
         unit="tokens",
-        finding=f"Behind each of {DEEP} layers every token has mean 0 within {number(means)} and variance 1 within "
+        finding=f"After each of {DEEP} layers every token has mean 0 within {number(means)} and variance 1 within "
         f"{number(off)}. Without the normalisation the variance grows {number(grown)} times from the first layer to "
         "the last.",
         trials=(
@@ -162,9 +162,10 @@ LAYERNORM = Claim(
     place="Theorem 1, step 3 of its demonstration, and the comment after it",
     statement="normalisation keeps distributions stable",
     source="Ba et al. 2016",
-    argument="LayerNorm gives every token mean 0 and variance σ²/(σ² + ε), whatever comes in: 1 up to ε. So each layer "
-    "starts from the same size again. Without it the sums T2 = X + T1 and T5 = T3 + T4 add the variance of each "
-    "branch to that of its input, and what grows by a factor grows by its power.",
+    argument="Before its learned gain and shift LayerNorm gives every token mean 0 and variance σ²/(σ² + ε), which "
+    "is nearly 1 unless σ² is as small as ε. So each layer starts from the same size again. Without it the sums T2 = "
+    "X + T1 and T5 = T3 + T4 add the variance of each branch to that of its input, and growth by some factor in each "
+    "layer becomes a power of that factor.",
     method=f"{DEEP_STACKS} stacks of {DEEP} post-norm blocks, {N} tokens × {D}, {HEADS} heads, Xavier's weights, "
     "float64; the same stacks without LayerNorm, residual paths and feed-forward left in.",
     experiment=stable,

@@ -190,12 +190,12 @@ LEMMA_4 = Claim(
     place="Lemma 4",
     statement="separate queries and keys can capture asymmetry",
     source="the fractions and shares are derived here; Kelly 1979 for walks that look the same backwards",
-    argument="What decides about the scores is M = W_Q W_Kᵀ: x_i M x_jᵀ and x_j M x_iᵀ differ where M ≠ Mᵀ, and "
-    "separate matrices make that possible. Random ones have both parts: of ‖M‖² the symmetric one has (1 + 1/d)/2, the "
-    "skew one (1 − 1/d)/2. What the separation buys is more than α_ij ≠ α_ji. With symmetric scores, under a symmetric "
-    "mask, attention is a walk that looks the same backwards: π_i α_ij = π_j α_ji with π_i ∝ Z_i, the row's softmax "
-    "sum (Z_i e^(b_i) where keys have biases), so that what asymmetry there is comes from one number a token. With M "
-    "≠ Mᵀ three tokens can be gone round in one direction more readily than in the other.",
+    argument="What decides about the scores is M = W_Q W_Kᵀ: x_i M x_jᵀ = x_j M x_iᵀ for all tokens only if M = Mᵀ, "
+    "and separate matrices need not have that. Random ones have both parts: on average the symmetric one has (1 + "
+    "1/d)/2 of ‖M‖², the skew one (1 − 1/d)/2. What the separation buys is more than α_ij ≠ α_ji. With symmetric "
+    "scores, under a symmetric mask, attention is a walk that looks the same backwards: π_i α_ij = π_j α_ji with π_i "
+    "∝ Z_i, the row's softmax sum (Z_i e^(b_i) where keys have biases), so that what asymmetry there is comes from "
+    "one number a token. With M ≠ Mᵀ three tokens can be gone round in one direction more readily than in the other.",
     method=f"Three tokens by exact fractions and by attention in float64; then {MATRICES:,} random M for tokens of "
     f"width {D}, and as many with W_K = 2 W_Q and W_K = W_Q S.",
     experiment=asymmetry,

@@ -147,9 +147,9 @@ LEMMA_2 = Claim(
     place="Lemma 2",
     statement="attention is a lookup table made soft",
     source="the bounds are derived here",
-    argument="Multiply the scores by β and let it grow. A key that lies Δ below the best one has e^(−βΔ) of its "
-    "weight, so all N − 1 others together have at most r/(1 + r) with r = (N − 1) e^(−βΔ), and the output is no "
-    "farther from the best key's value than that share of the values' spread. Two equal keys share the "
+    argument="Multiply the scores by β and let it grow. If every other key lies at least Δ below the best, each has "
+    "at most e^(−βΔ) of its weight, so all N − 1 together have at most r/(1 + r) with r = (N − 1) e^(−βΔ), and the "
+    "output is no farther from the best key's value than that share of the values' spread. Two equal keys share the "
     f"weight at every β. In float32 a weight is exactly 0 from a gap of {FLOAT32_GAP:.0f} on: there not all values "
     "contribute any more.",
     method=f"{TABLES} tables of {N} keys, {D} wide, float64, each asked {N} times at β = 1, 2, 4 … {BETAS[-1]:,.0f}; "
@@ -160,8 +160,8 @@ LEMMA_2 = Claim(
     expected_verdict="holds",
     proof="mended",
     mending="The proof looks up the key that “corresponde exatamente ou é mais semelhante a q”, and takes the dot "
-    "product for similarity. As a similarity it is a peculiar one: a longer key wins over a nearer one, and a key "
-    "need not find itself, its exact match. Say the key with the largest q·k throughout (or make all keys equally "
-    "long, where the two agree), and every step holds.",
+    "product for similarity. The dot product, its example of a similarity, does not always mean that: a longer key "
+    "may win over a nearer one, and a key need not find itself, its exact match. Say the key with the largest q·k "
+    "throughout (or make all keys equally long, where the two agree), and every step holds.",
     remains="All of it: a lookup by the largest q·k, soft as long as βΔ is small, and soft for ever at a tie.",
 )

@@ -153,11 +153,12 @@ THEOREM_6 = Claim(
     place="Theorem 6",
     statement="q, k random, mean 0, variance 1: Var(q·k) = d_k",
     source="Vaswani et al. 2017, footnote 4",
-    argument="The proof is right, and says what the statement leaves out: the components are independent. Then q·k is "
-    "a sum of d_k products, each of mean 0 and variance 1, and variances of independent terms add. (It need not be a "
-    "normal distribution; that shows in the next moment only.) Mean 0 and variance 1 alone do not carry it. For "
-    "independent q and k Var(q·k) = tr Σ_qΣ_k: d_k wherever the entries are uncorrelated in q or in k. With q = g·1 "
-    "and k = h·1, every entry the same number, it is d_k²; and with k = q, 2d_k.",
+    argument="The proof is right, and says what the statement leaves out: the components are independent. Then q·k "
+    "is a sum of d_k products, each of mean 0 and variance 1, and variances of independent terms add. (The entries "
+    "need not be normal: which distribution they have shows only in higher moments.) Mean 0 and variance 1 alone do "
+    "not carry it. For independent q and k Var(q·k) = tr Σ_qΣ_k: d_k wherever the entries are uncorrelated in q or "
+    "in k. With q = g·1 and k = h·1, every entry the same number, it is d_k². And where q and k are not independent, "
+    "as with k = q, it is 2d_k for normal entries.",
     method="Independent pairs at five widths and with three distributions, float32, summed in float64. Each variance "
     f"has its own standard error, d_k √((kurtosis − 1)/pairs), and must be within {MOST_ERRORS} of them. Then entries "
     "that are correlated in k, in both, and all the same; and k = q.",
@@ -165,8 +166,9 @@ THEOREM_6 = Claim(
     rule=in_need_of_correction,
     expected_verdict="corrected",
     proof="sound",
-    remains="Var(q·k) = d_k for q and k independent of each other, with entries uncorrelated in one of them at least: "
-    "the premise of the proof, and of Corollary 3 and Lemma 6. Freshly drawn weights meet it; trained ones do not.",
+    remains="Var(q·k) = d_k for q and k independent of each other, with entries uncorrelated in one of them at "
+    "least: the premise of the proof, and of Corollary 3 and Lemma 6. Over fresh draws of the weights the entries "
+    "are uncorrelated, with a variance that the weights set (see Corollary 3); trained weights need not meet it.",
 )
 
 
