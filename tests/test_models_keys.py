@@ -152,6 +152,26 @@ def test_keys_of_nobody_are_named_in_one_line() -> None:
     assert unused_in_words({}) == ""
 
 
+@pytest.mark.parametrize("value", [[], ["absolute"], {"a": 1}, 3, True])
+def test_a_kind_of_positions_that_is_no_word_is_refused(value: object) -> None:
+    with pytest.raises(InputError, match=r"position_embedding_type: .*; expected a llama without it"):
+        understood(LLAMA, position_embedding_type=value)
+
+
+def test_what_nests_deep_is_told_as_text(tmp_path: Path) -> None:
+    deep: object = 1
+    for _ in range(400):
+        deep = {"a": deep}
+    left = understood(LLAMA, tea=deep, milk={"a": [1, {"b": 2}]})
+    assert left["milk"] == {"a": [1, {"b": 2}]}
+    assert isinstance(left["tea"], str)
+    folder = changed(tmp_path, "llama-grouped", tea=deep)
+    for options in (("--ids", "1 2 3"), ("--weights",)):
+        model = printed_json("inspect", folder, *options, cwd=tmp_path)["model"]
+        assert model["unused_settings"] == [{"key": "tea", "value": left["tea"]}]
+    assert attnlab("config", "check", folder, "--json", cwd=tmp_path).code == 0
+
+
 def test_no_key_is_both_harmless_and_a_whole_familys_business() -> None:
     words = [word for reason in HARMLESS.values() for word in reason.split()]
     assert len(words) == len(set(words))

@@ -5,7 +5,7 @@ here unless it says what is so anyway, or it is named to the person. Patterns ar
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import chain
 from typing import Any
@@ -95,6 +95,8 @@ _KINDS_OF_POSITIONS = {"rope": "rotary", "rotary": "rotary", "alibi": "alibi"}
 _TWO_ACTIVATIONS = ("gemma", "gemma2")
 #: Of a value that a line names.
 _MOST_SHOWN = 40
+#: Of a value that JSON gives back as it was.
+DEEPEST = 20
 
 
 def require_understood(settings: Settings, specs: Sequence[BlockSpec], family: Family) -> None:
@@ -122,12 +124,27 @@ def require_understood(settings: Settings, specs: Sequence[BlockSpec], family: F
 
 
 def unused(settings: Settings) -> dict[str, Any]:
-    """The keys that were not used, and of which nothing is known: for a person to judge."""
+    """The keys that were not used, and of which nothing is known: for a person to judge. What nests deep is text."""
     return {
-        key: value
+        key: value if _is_shallow(value) else as_text(value)
         for key, value in settings.unasked().items()
         if value is not None and not _harmless(key) and not _changing(key)
     }
+
+
+def _is_shallow(value: Any) -> bool:
+    """Whether a value out of JSON nests no deeper than `DEEPEST`, as what is written out again must not."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [one for held in level for one in _within(held)]
+        if not level:
+            return True
+    return False
+
+
+def _within(value: Any) -> Iterable[Any]:
+    """What a list or an object holds; nothing, of all else."""
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def unused_in_words(left: Mapping[str, Any]) -> str:
@@ -164,7 +181,9 @@ def _so_anyway(key: str, value: Any, specs: Sequence[BlockSpec], settings: Setti
         return True
     if key == "position_embedding_type":
         position = specs[0].position if isinstance(specs[0].position, str) else "rotary"
-        return family.positions is not None if value == "absolute" else _KINDS_OF_POSITIONS.get(value) == position
+        if value == "absolute":
+            return family.positions is not None
+        return isinstance(value, str) and _KINDS_OF_POSITIONS.get(value) == position
     if "norm_eps" in key or "norm_epsilon" in key:
         return _close(value, specs[0].norm_eps)
     for name, spelt in SPELLINGS.items():
