@@ -140,9 +140,10 @@ def six_steps(setting: Setting) -> Evidence:
 THEOREM_1 = Claim(
     id="theorem-1",
     quote="A transformação realizada por um bloco Transformer pode ser expressa como: T^1 = SelfAttention(X), T^2 = "
-    "X + T^1, T^3 = LayerNorm(T^2), T^4 = FFN(T^3), T^5 = T^3 + T^4, H = LayerNorm(T^5)",
-    translation="The transformation that a Transformer block carries out can be expressed as: T^1 = SelfAttention(X), "
-    "T^2 = X + T^1, T^3 = LayerNorm(T^2), T^4 = FFN(T^3), T^5 = T^3 + T^4, H = LayerNorm(T^5)",
+    "X + T^1 […], T^3 = LayerNorm(T^2), T^4 = FFN(T^3) […], T^5 = T^3 + T^4 […], H = LayerNorm(T^5)",
+    translation="The transformation that a Transformer block carries out can be expressed as: T^1 = "
+    "SelfAttention(X), T^2 = X + T^1 […], T^3 = LayerNorm(T^2), T^4 = FFN(T^3) […], T^5 = T^3 + T^4 […], H = "
+    "LayerNorm(T^5)",
     place="Theorem 1; the dimensions are those of footnote 14",
     statement="a block is T1 … H: attention, sums, norms, FFN",
     source="Vaswani et al. 2017, section 3.1; Ba et al. 2016, section 3",

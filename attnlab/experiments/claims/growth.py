@@ -59,7 +59,7 @@ def bottleneck(setting: Setting) -> Evidence:
         unit="counts",
         finding=f"Twice the tokens cost the core {number(4 + off)} times the multiply-adds, counted as they are "
         f"carried out. In a block of width {d} that is {number(short)} times for all of it at {SHORT} tokens, and "
-        f"{number(long)} at {LONG:,}; one head's weights take {matrix:.0f} GiB at {TOKENS:,}.",
+        f"{number(long)} at {LONG:,}; one head's weights take {matrix:.0f} GiB in float32 at {TOKENS:,}.",
         trials=(
             Trial(what="core, twice the tokens: carried out, off a factor of 4 by", value=off, high=0.0),
             Trial(what="core, twice the tokens: by the formula, off 4 by", value=formula, high=0.0),

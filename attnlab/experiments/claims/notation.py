@@ -72,17 +72,17 @@ SYMMETRY_NOTE = Claim(
     statement="the softmax makes the attention matrix asymmetric",
     source="Bishop & Bishop 2024, chapter 12, is what the note cites",
     argument="The note is cited from a book, and a word seems to have been lost on the way: as it stands, “embora” "
-    "joins two halves that say the same. What is meant is: although the scores may be symmetric, the softmax makes a "
-    "matrix that is not. As a rule it does, since α_ij = e^(s_ij)/Z_i and α_ji = e^(s_ij)/Z_j have different sums "
-    "under them. It need not: where all Z_i are equal the matrix stays symmetric, as for tokens at equal angles on a "
-    "circle.",
+    "joins two halves that say the same. What is probably meant is: although the scores may be symmetric, the "
+    "softmax makes a matrix that is not. As a rule the note is right, since α_ij = e^(s_ij)/Z_i and α_ji = "
+    "e^(s_ij)/Z_j have different sums under them. It need not: where all Z_i are equal the matrix stays symmetric, "
+    "as for tokens at equal angles on a circle.",
     method=f"The three tokens of Lemma 4; {SETS} sets of {N} random tokens with W_K = W_Q; and {CIRCLE} tokens on a "
     "circle.",
     experiment=normalised_symmetry,
     rule=in_need_of_correction,
     expected_verdict="corrected",
     proof=None,
-    remains="As a rule it does: symmetric scores with unequal row sums Z_i give an asymmetric matrix.",
+    remains="As a rule the note is right: symmetric scores with unequal row sums Z_i give an asymmetric matrix.",
 )
 
 

@@ -165,9 +165,10 @@ COROLLARY_3 = Claim(
     "the factor may sit elsewhere. A W_Q smaller by √d_k gives the very same scores, and T5 is trained that way, "
     "without a scale; and for independent tokens of unit variance the score variance that a block starts with is "
     "c²‖W_Q W_Kᵀ‖_F², on average (d σ²)² for weights of standard deviation σ.",
-    method=f"Scores of normal q and k at d_k = {NARROW} and {WIDE:,} times d_k to the {len(POWERS)} powers from 0 to "
-    f"−1. {HEADS} heads with tokens and weights of their own, float64, d_k = {D_K}: scores with the scale, and "
-    f"unscaled with W_Q ÷ √{D_K}. Then c²‖M‖_F² of heads drawn in six ways that are in use, each beside (d σ²)².",
+    method=f"Scores of normal q and k at d_k = {NARROW} and {WIDE:,}, each multiplied by d_k to the {len(POWERS)} "
+    f"powers from 0 to −1. {HEADS} heads with tokens and weights of their own, float64, d_k = {D_K}: scores with the "
+    f"scale, and unscaled with W_Q ÷ √{D_K}. Then c²‖M‖_F² of heads drawn in six ways that are in use, each beside (d "
+    "σ²)².",
     experiment=scale_or_start,
     rule=true_as_it_stands,
     expected_verdict="holds",
