@@ -58,7 +58,7 @@ def test_draws_are_those_of_whole_rotations(
     n: int, d: int, d_k: int, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng([n, d, d_k])
-    x, head, count = tokens_of(n, d, rng), head_of(d, d_k, rng), 3000
+    x, head, count = tokens_of(n, d, rng), head_of(d, d_k, rng), 1500
     turn = rotation(d_k // 2 * 2, base=100.0) if order == "rotary" else None
     places = Places(n, order != "all", None, turn)
     truly = np.array([variance_of(x.astype(float) @ haar(d, rng), head, places) for _ in range(count)])
@@ -74,9 +74,9 @@ def test_draws_are_those_of_whole_rotations(
         drawn = drawn_by_passes(x, [reduced], factors, places, rng)[0]
     error = math.hypot(truly.std(), drawn.std()) / math.sqrt(count)
     assert abs(truly.mean() - drawn.mean()) < 4.5 * error
-    assert drawn.std() == pytest.approx(truly.std(), rel=0.15)
+    assert drawn.std() == pytest.approx(truly.std(), rel=0.25)
     quantiles = np.quantile(truly, [0.1, 0.9]), np.quantile(drawn, [0.1, 0.9])
-    assert quantiles[0] == pytest.approx(quantiles[1], rel=0.15)
+    assert quantiles[0] == pytest.approx(quantiles[1], rel=0.2)
 
 
 @pytest.mark.parametrize(("d", "rows", "columns"), [(7, 7, 7), (9, 2, 5), (9, 5, 2), (9, 8, 4), (1, 1, 1)])
@@ -109,8 +109,8 @@ def outside(n: int, order: str, heads: int, *, without_mean: bool = False) -> fl
 @pytest.mark.parametrize("n", [12, 60])
 @pytest.mark.parametrize("order", ["all", "causal", "rotary"])
 def test_of_heads_of_random_weights_about_one_in_a_hundred_is_called_aligned(n: int, order: str) -> None:
-    """2,000 heads: 20 ± 4.4."""
-    assert 0.003 < outside(n, order, 2000) < 0.019
+    """1,000 heads: 10 ± 3.1; 2,000 are in `tests/calibrate_predictions.py`."""
+    assert 0.001 < outside(n, order, 1000) < 0.025
 
 
 def test_a_law_without_the_mean_token_calls_most_of_them_so() -> None:
