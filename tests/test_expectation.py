@@ -46,7 +46,7 @@ def expectation(spec: BlockSpec, layer: LayerTrace, head: int = 0, *, known: boo
     return expectations(spec, weights_of(spec), layer, [head], standard_normal=known)[0]
 
 
-def z_scores(spec: BlockSpec, head: int, *, law: float = 1.0, runs: int = 300) -> Array:
+def z_scores(spec: BlockSpec, head: int, *, law: float = 1.0, runs: int = 150) -> Array:
     """How many predicted standard errors the measured score variance is from `law` times the predicted one."""
     weights = weights_of(spec)
     found: list[float] = []
