@@ -143,6 +143,7 @@ def test_two_spellings_of_a_size_must_agree() -> None:
 
 
 def test_keys_of_nobody_are_named_in_one_line() -> None:
+    assert understood(LLAMA, **{"tea.pot": 1}) == {"tea.pot": 1}  # no section of that name was read
     left = understood(LLAMA, tea=None, sugar=1, milk=[1] * 40, spoon="si\x1blver", cup=2.5)
     assert set(left) == {"sugar", "milk", "spoon", "cup"}
     words = unused_in_words(left)

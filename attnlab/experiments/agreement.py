@@ -47,15 +47,11 @@ def alignment(heads: Sequence[HeadResult]) -> Alignment:
     """That of the heads for which it is known."""
     above = below = total = 0
     for head in heads:
-        measured = float(head.statistics.score_variance)
-        if (found := head.expectation.aligned(measured)) is None or head.expectation.interval is None:
+        measured, interval = float(head.statistics.score_variance), head.expectation.interval
+        if interval is None or math.isnan(measured):
             continue
-        total += 1
-        if found:
-            above, below = (
-                above + (measured > head.expectation.interval[1]),
-                below + (measured < head.expectation.interval[0]),
-            )
+        low, high = interval
+        total, above, below = total + 1, above + (measured > high), below + (measured < low)
     return Alignment(above, below, total)
 
 

@@ -117,7 +117,7 @@ def require_understood(settings: Settings, specs: Sequence[BlockSpec], family: F
             if value != said[0][1]:
                 raise settings.complaint(key, value, f"{as_text(said[0][1])}, as {said[0][0]} says")
     for key, value in settings.unasked().items():
-        if not _harmless(key) and _changing(key) and not _so_anyway(key, value, specs, settings, family):
+        if not _harmless(key) and _changing(key, settings) and not _so_anyway(key, value, specs, settings, family):
             raise settings.complaint(
                 key, value, f"a {family.name} without it: it changes what a block computes, and is not used here"
             )
@@ -128,7 +128,7 @@ def unused(settings: Settings) -> dict[str, Any]:
     return {
         key: value if _is_shallow(value) else as_text(value)
         for key, value in settings.unasked().items()
-        if value is not None and not _harmless(key) and not _changing(key)
+        if value is not None and not _harmless(key) and not _changing(key, settings)
     }
 
 
@@ -170,9 +170,10 @@ def _harmless(key: str) -> bool:
     return _matches(key, tuple(chain.from_iterable(words.split() for words in HARMLESS.values())))
 
 
-def _changing(key: str) -> bool:
+def _changing(key: str, settings: Settings) -> bool:
     """Whether it is such a key, or one within a section that was read."""
-    return "." in key or _matches(key, CHANGING)
+    section, dot, _ = key.partition(".")
+    return (bool(dot) and section in settings.asked) or _matches(key, CHANGING)
 
 
 def _so_anyway(key: str, value: Any, specs: Sequence[BlockSpec], settings: Settings, family: Family) -> bool:
