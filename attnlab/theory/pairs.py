@@ -117,7 +117,7 @@ def pair_variances(q: Array, k: Array, places: Places) -> Array:
     q and k are as they were projected: they are turned here.
     """
     if places.everything:
-        return np.array([_of_all_pairs(*pair) for pair in zip(q, k, strict=True)])
+        return _of_all_pairs(q, k)
     if places.rotation is not None:
         at = np.arange(places.n)
         q, k = places.rotation.turned(q, at), places.rotation.turned(k, at)
@@ -128,14 +128,16 @@ def pair_variances(q: Array, k: Array, places: Places) -> Array:
     return np.array([_by_blocks(*pair, places) for pair in zip(q, k, strict=True)])
 
 
-def _of_all_pairs(q: Array, k: Array) -> float:
-    """tr(Σ_q Σ_k) + μ_qᵀΣ_k μ_q + μ_kᵀΣ_q μ_k of one draw, (n, d) each: no score is made, unless d is the larger."""
-    n = len(q)
-    mean_q, mean_k = q.mean(axis=0, dtype=np.float64), k.mean(axis=0, dtype=np.float64)
+def _of_all_pairs(q: Array, k: Array) -> Array:
+    """tr(Σ_q Σ_k) + μ_qᵀΣ_k μ_q + μ_kᵀΣ_q μ_k of each draw: no score is made, unless d is the larger."""
+    n = q.shape[1]
+    mean_q, mean_k = (x.mean(axis=1, keepdims=True, dtype=np.float64) for x in (q, k))
     q, k = q - mean_q, k - mean_k
-    along = float(np.square(k @ mean_q).mean() + np.square(q @ mean_k).mean())
-    across = np.square(q @ k.T) if n < q.shape[1] else (q.T @ q) * (k.T @ k)
-    return float(across.sum()) / n**2 + along
+    turned = k.swapaxes(1, 2)
+    along = np.square(mean_q @ turned).mean(axis=(1, 2)) + np.square(q @ mean_k.swapaxes(1, 2)).mean(axis=(1, 2))
+    across = np.square(q @ turned) if n < q.shape[2] else (q.swapaxes(1, 2) @ q) * (turned @ k)
+    found: Array = across.sum(axis=(1, 2)) / n**2 + along
+    return found
 
 
 def _by_blocks(q: Array, k: Array, places: Places) -> float:
