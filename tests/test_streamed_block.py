@@ -184,7 +184,7 @@ def test_heads_taken_together_take_no_more_than_was_set_aside(monkeypatch: pytes
     """Queries, keys, values and outputs of so many numbers, and as much again while they are made."""
     together = streamed_block.TOGETHER
     weights = initial_block(WIDE, Initialisation(), layer=0, dtype=np.float32)
-    for n in (500, 1000, 2000):
+    for n in (500, 1000):
         x, peaks = random_input(n, WIDE.d_model, seed=0, dtype=np.float32), []
         for numbers in (1, together):
             monkeypatch.setattr(streamed_block, "TOGETHER", numbers)

@@ -38,7 +38,7 @@ def attention_over(axes: tuple[int, ...], *, scaled: bool = True) -> Callable[..
         e = np.exp(s - np.where(np.isfinite(top), top, 0))
         total = e.sum(axis=axes, keepdims=True)
         p = e / np.where(total > 0, total, 1)
-        return Attention(p @ v, p, np.log(total))
+        return Attention(p @ v, p, np.broadcast_to(np.log(total), s.shape)[..., 0])
 
     return wrong
 
