@@ -169,6 +169,45 @@ class Panels:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Dots:
+    """A number for each of some named things, beside what was predicted of it: a line each."""
+
+    title: str
+    #: what the numbers are
+    quantity: str
+    names: Sequence[str]
+    measured: Sequence[Quantity]
+    #: none, or one for each
+    predicted: Sequence[float]
+    #: a place worth a line across all of them
+    mark: Mark
+    log_x: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bars:
+    """A number for each of many things of one kind, in their order: the weights of one softmax."""
+
+    title: str
+    x_axis: str
+    y_axis: str
+    #: (bars,)
+    heights: FloatArray
+    #: what each would be if all were alike
+    even: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SideBySide:
+    """The same two pictures of several things: a histogram above, bars below, each row on one scale."""
+
+    title: str
+    above: Sequence[Histogram]
+    #: none, or as many as above
+    below: Sequence[Bars]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DerivationStep:
     """One line of a derivation: `left` = `right`, and a remark."""
 
@@ -275,7 +314,7 @@ class Diagram:
 #: What a report is made of, in reading order.
 Part = Finding | Table | Grid | Checks | Derivation
 #: What can be drawn.
-Drawable = Grid | GridSheet | GridMaps | Histogram | Series | Panels | Diagram
+Drawable = Grid | GridSheet | GridMaps | Histogram | SideBySide | Dots | Series | Panels | Diagram
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -288,7 +327,15 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Report:
-    """What a person sees of an experiment in a terminal: a heading, then parts in reading order."""
+    """What a person sees of an experiment in a terminal: a heading, then parts in reading order.
+
+    The parts are the answer, and fit a screen. All the rest are details, which are printed where they are asked for.
+    """
 
     heading: str
     parts: Sequence[Part]
+    details: Sequence[Part] = ()
+    #: the last of the answer, below the details where these are printed: what was checked
+    checks: Checks | None = None
+    #: commands to try next, as they are typed
+    next: Sequence[str] = ()

@@ -40,7 +40,7 @@ class TestTheBareCommand:
         assert (default.code, default.err) == (0, "")
         for word in (*SENTENCE, "[CLS]", "[SEP]"):
             assert word in default.out
-        assert '"bank" looks most at "river" (0.69); "river" gives 0.18 back' in default.out.replace("\n", " ")
+        assert '"bank" looks most at "river" (0.69), which gives 0.18 back: not symmetric.' in default.out.replace("\n", " ")
         for step in (f"{name} = " for name in STEPS):
             assert step in default.out
         for part in ("rows sum to 1", "no negative weight", "‖o‖ ≤ max‖v‖", "T1 … H equal their equations", "Var("):
@@ -191,7 +191,7 @@ class TestSelection:
         assert {step["layer"] for step in result["steps"]} == {1, 2, 4}
 
     def test_of_the_head_that_is_shown(self, six_layers: str, here: Path) -> None:
-        ended = attnlab("run", six_layers, "--head", "2.5", "--no-figures", cwd=here)
+        ended = attnlab("run", six_layers, "--head", "2.5", "--no-figures", "--details", cwd=here)
         assert "Who attends to whom, head 2.5" in ended.out
         assert "Scores and softmax, head 2.5" in ended.out
         assert "The block's steps, layer 2" in ended.out

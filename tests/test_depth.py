@@ -21,6 +21,7 @@ from attnlab.maths.backward import Step, attention_step, feed_forward_step, norm
 from attnlab.maths.block import trace_block
 from attnlab.maths.weights import BlockWeights, initial_block
 from attnlab.records import Finding, Panels, Table
+from tests.rendered import whole
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -345,19 +346,21 @@ class TestRun:
 
 class TestReport:
     def test_findings_say_what_the_rows_say(self, record: DepthRecord) -> None:
-        findings = [part.text for part in report(record).parts if isinstance(part, Finding)]
-        assert len(findings) == 4
-        assert "after layers 1 to 5" in findings[0]
-        assert "shrink by 2 to the power 5.3382, 3.0007, 3.0000, 3.0000." in findings[0]
-        assert re.search(r"A run in float64 stops at its rounding, [2-8]\.\d\de-16 from layer 4 on", findings[0])
-        assert "in the full block" in findings[1]
-        assert "1 layer below the top" in findings[2]
-        assert "times as much" in findings[3]
+        findings = [part.text for part in whole(report(record)) if isinstance(part, Finding)]
+        assert len(findings) == 5
+        assert "5.41e-67 after layer 5; in the end a layer takes it to the power 3.00" in findings[0]
+        assert "in the full block" in findings[0]
+        assert "of half-size weights 1.07e-8 of one comes through" in findings[1]
+        assert "after layers 1 to 5" in findings[2]
+        assert "shrink by 2 to the power 5.3382, 3.0007, 3.0000, 3.0000." in findings[2]
+        assert re.search(r"A run in float64 stops at its rounding, [2-8]\.\d\de-16 from layer 4 on", findings[2])
+        assert "1 layer below the top" in findings[3]
+        assert "times as much" in findings[4]
 
     def test_the_title_says_what_the_text_says(self, record: DepthRecord) -> None:
         (figure,) = figures(record)
         assert isinstance(figure.drawable, Panels)
-        text = next(part.text for part in report(record).parts if isinstance(part, Finding))
+        text = next(part.text for part in whole(report(record)) if isinstance(part, Finding))
         assert "5.41e-67" in text
         assert figure.drawable.title == (
             "Tokens grow alike through 12 layers: what tells them apart is 5.41e-67 in attention alone after layer 5, "
@@ -365,7 +368,7 @@ class TestReport:
         )
 
     def test_rounding_is_called_so_in_table_and_figure(self, record: DepthRecord) -> None:
-        table = next(part for part in report(record).parts if isinstance(part, Table))
+        table = next(part for part in whole(report(record)) if isinstance(part, Table))
         rows = {row[0]: row[1:] for row in table.rows}
         assert rows["attention alone"][1] == pytest.approx(1.03e-22, rel=0.01)
         assert rows["attention alone"][2] == rows["no residual path"][2] == "rounding"
@@ -380,6 +383,7 @@ class TestReport:
     def test_a_layer_is_told_of_once(self) -> None:
         few = report(run(replace(SMALL, layers=3)))
         told = next(part.text for part in few.parts if isinstance(part, Finding) and "slows" in part.text)
+        told = told[told.index("The residual path slows") :]
         assert " and " not in told.replace("slows this and does not", "")
         assert told.count("at layer 3") == 3
 

@@ -16,8 +16,9 @@ from attnlab.experiments.run_qkv import run_qkv
 from attnlab.experiments.run_record import HeadResult, NotFinite, RunRecord, Selection, StepResult
 from attnlab.experiments.run_report import ratio_in_words, report, times
 from attnlab.files.embeddings import QKV
-from attnlab.records import Finding, Histogram, Series, Table
+from attnlab.records import Finding, Grid, Histogram, Series, Table
 from attnlab.theory.scores import ScorePrediction
+from tests.rendered import whole
 
 Array = NDArray[Any]
 
@@ -35,6 +36,11 @@ def shares(*rows: tuple[float, ...]) -> Array:
     return scores
 
 
+def named(record: RunRecord) -> RunRecord:
+    """The same run, of tokens a, b, c, …"""
+    return replace(record, tokens=tuple(chr(ord("a") + i % 26) for i in range(record.n)))
+
+
 def expecting(record: RunRecord, variance: float, standard_error: float | None) -> RunRecord:
     """The same run, every head's scores expected to have this variance."""
     scores = ScorePrediction(0.0, variance, standard_error)
@@ -48,7 +54,7 @@ def measuring(head: HeadResult, variance: float) -> HeadResult:
 
 
 def tables(record: RunRecord) -> dict[str, Table]:
-    return {part.title: part for part in report(record, seed=None).parts if isinstance(part, Table)}
+    return {part.title: part for part in whole(report(record, seed=None)) if isinstance(part, Table)}
 
 
 def titles(record: RunRecord) -> dict[str, str]:
@@ -57,36 +63,60 @@ def titles(record: RunRecord) -> dict[str, str]:
 
 class TestThePair:
     def test_that_stands_out_leads_on_the_screen_and_above_the_picture(self) -> None:
-        record = record_of(shares((0.5, 0.25, 0.25), (0.1, 0.1, 0.8), (0.3, 0.2, 0.5)))
-        looks = "Token 1 looks most at token 2 (0.80)"
-        assert findings(record) == [f"{looks}; token 2 gives 0.20 back: attention is not symmetric."]
+        record = named(record_of(shares((0.5, 0.25, 0.25), (0.1, 0.1, 0.8), (0.3, 0.2, 0.5))))
+        looks = '"b" looks most at "c" (0.80), which gives 0.20 back: not symmetric'
+        assert findings(record) == [f"{looks}."]
         assert titles(record)["attention"] == looks
 
     def test_with_a_semicolon_in_its_name_is_named_whole(self) -> None:
         record = replace(record_of(shares((0.1, 0.9), (0.5, 0.5))), tokens=("a; b", "c"))
-        assert titles(record)["attention"] == '"a; b" looks most at "c" (0.90)'
+        assert titles(record)["attention"].startswith('"a; b" looks most at "c" (0.90), which gives')
 
     def test_of_a_token_that_looks_more_at_itself(self) -> None:
-        record = record_of(shares((0.7, 0.3), (0.1, 0.9)))
-        assert findings(record)[0].startswith("Between different tokens, token 0 looks most at token 1 (0.30); token 1")
+        record = named(record_of(shares((0.7, 0.3), (0.1, 0.9))))
+        assert findings(record)[0].startswith(
+            'Between different tokens, "a" looks most at "b" (0.30), which'
+        )
 
     @pytest.mark.parametrize("tilt", [0.0, 0.005])
     def test_is_none_where_rows_are_uniform(self, tilt: float) -> None:
-        record = record_of(np.array([[[0, tilt, 0], [0, 0, tilt], [tilt, 0, 0]]], dtype=float))
+        record = named(record_of(np.array([[[0, tilt, 0], [0, 0, tilt], [tilt, 0, 0]]], dtype=float)))
         said = "Head 0 hardly chooses: its rows are 100% as spread out as they can be"
         assert findings(record) == [f"{said}."]
         assert titles(record)["attention"] == said
 
     def test_is_none_where_rows_are_uniform_over_the_keys_that_they_see(self) -> None:
-        record = record_of(np.zeros((1, 4, 4)), np.tri(4, dtype=bool))
+        record = named(record_of(np.zeros((1, 4, 4)), np.tri(4, dtype=bool)))
         assert findings(record)[0].startswith("Head 0 hardly chooses")
 
     def test_is_none_where_its_weight_prints_as_nothing(self) -> None:
-        record = record_of(np.random.default_rng(0).normal(scale=0.02, size=(1, 300, 300)))
+        record = named(record_of(np.random.default_rng(0).normal(scale=0.02, size=(1, 300, 300))))
         assert findings(record)[0].startswith("Head 0 hardly chooses")
 
     def test_is_none_of_a_single_token(self) -> None:
-        assert findings(record_of(np.zeros((1, 1, 1)))) == []
+        assert findings(named(record_of(np.zeros((1, 1, 1))))) == []
+
+
+class TestTokensWithoutNames:
+    def test_are_told_of_by_how_far_they_spread(self) -> None:
+        said = findings(record_of(shares((0.5, 0.25, 0.25), (0.1, 0.1, 0.8), (0.3, 0.2, 0.5))))
+        keys = (1 / (0.25 + 2 * 0.0625) + 1 / 0.66 + 1 / 0.38) / 3
+        assert said[0].startswith(
+            f"Head 0 spreads a token's attention over {keys:.2f} of 3 keys on average, and is not"
+        )
+        assert not any("looks most at" in sentence for sentence in said)
+
+    def test_are_not_called_asymmetric_where_they_are_symmetric(self) -> None:
+        (said,) = findings(record_of(shares((0.8, 0.2), (0.2, 0.8))))
+        assert "symmetric" not in said
+
+    def test_are_shown_by_some_rows_where_they_are_many(self) -> None:
+        record = record_of(np.random.default_rng(0).normal(size=(1, 60, 60)))
+        (grid,) = (part for part in report(record, seed=None).parts if isinstance(part, Grid))
+        assert grid.values.shape[0] == 8
+        np.testing.assert_allclose(grid.values.sum(axis=1), 1)
+        (few,) = (part for part in report(named(record), seed=None).parts if isinstance(part, Grid))
+        assert few.values.shape == (60, 60)
 
 
 class TestTheOtherFindings:
@@ -118,7 +148,7 @@ class TestTheOtherFindings:
 
 class TestNothingToMeasure:
     def said(self, record: RunRecord) -> list[str]:
-        return [part.text for part in report(record, seed=None).parts if isinstance(part, Finding)]
+        return [part.text for part in whole(report(record, seed=None)) if isinstance(part, Finding)]
 
     @pytest.mark.parametrize("heads", [1, 2])
     def test_is_a_sentence_and_no_table(self, heads: int) -> None:
@@ -193,13 +223,14 @@ class TestTheVariance:
 class TestHeads:
     def test_are_beside_what_is_expected_where_something_is(self) -> None:
         record = record_of(np.random.default_rng(0).normal(size=(2, 3, 3)))
-        bare, expected = tables(record)["Heads"], tables(expecting(record, 1.0, None))["Heads"]
+        bare = tables(record)["Heads"]
+        turned = tables(expecting(record, 1.0, None))["Heads (at random: the same tokens, turned any way)"]
+        predicted = tables(expecting(record, 1.0, 0.1))["Heads"]
         assert bare.columns == ["", "Var(score)", "entropy", "keys", "max p", "on key 0"]
-        assert "expected" not in bare.note
-        assert expected.columns == ["", "Var(score)", "expected", "entropy", "keys", "max p", "on key 0"]
-        assert expected.note.startswith("expected: predicted where ± stands")
+        assert turned.columns == ["", "Var(score)", "at random", "entropy", "keys", "max p", "on key 0"]
+        assert predicted.columns == ["", "Var(score)", "predicted", "entropy", "keys", "max p", "on key 0"]
         assert {len(row) for row in bare.rows} == {6}
-        assert {len(row) for row in expected.rows} == {7}
+        assert {len(row) for row in (*turned.rows, *predicted.rows)} == {7}
 
     def test_are_titled_by_how_spread_out_they_are(self) -> None:
         even = shares((0.5, 0.5), (0.5, 0.5))

@@ -255,9 +255,9 @@ def test_wide_tokens_give_way_to_indices() -> None:
 
 def test_a_large_matrix_is_averaged_and_says_so() -> None:
     lines = [line.plain for line in heatmap(softmax_grid(130), console(stream=Terminal(), width=80))]
-    assert len(lines) == 1 + 32 + 2
-    assert lines[-1].endswith("each cell is the mean over 2.03 × 2.03 tokens")
-    assert [line.split("▀")[0].strip() for line in lines[1:12]][::5] == ["0", "20", "40"]
+    assert len(lines) == 1 + 20 + 2
+    assert lines[-1].endswith("each cell is the mean over 3.25 × 3.25 tokens")
+    assert [line.split("▀")[0].strip() for line in lines[1:12]][::5] == ["0", "32", "65"]
 
 
 def test_area_averages_keep_the_mean_and_leave_out_what_is_not_finite() -> None:
@@ -297,7 +297,8 @@ def test_cells_are_averaged_from_sixty_five_rows_of_half_blocks_or_forty_one_of_
 ) -> None:
     for rows in (most, most + 1):
         lines = heatmap(blank(rows, rows), console(stream=io.StringIO(), width=120, colour=coloured))
-        assert len(lines) == 1 + (most // 2 if coloured else most) + 2
+        whole = most // 2 if coloured else most
+        assert len(lines) == 1 + (whole if rows == most else 20) + 2
         assert ("each cell is the mean" in lines[-1].plain) == (rows > most)
 
 

@@ -29,13 +29,21 @@ from attnlab.experiments.variance_block_report import report as block_report
 from attnlab.experiments.variance_document import COLUMNS, block_csv_table, block_document, csv_table, document
 from attnlab.experiments.variance_figures import figures
 from attnlab.experiments.variance_report import report
-from attnlab.experiments.variance_sampling import CHUNK, in_order, matrix_shape, pair_chunks, pair_moments
+from attnlab.experiments.variance_sampling import (
+    CHUNK,
+    in_order,
+    matrix_shape,
+    pair_chunks,
+    pair_moments,
+    some_products,
+)
 from attnlab.experiments.variance_softmax import BLOCKS, block_queries, softmax_results, softmax_steps
 from attnlab.files.config import load_config
 from attnlab.files.stacks import Bench, load_bench
 from attnlab.maths.entries import Distribution
 from attnlab.show.plots import draw
 from attnlab.theory.products import pairs_standard_error
+from tests.rendered import whole
 
 Array = NDArray[Any]
 
@@ -270,11 +278,11 @@ class TestBlock:
 
 
 def texts(written: records.Report) -> str:
-    return "\n".join(part.text for part in written.parts if isinstance(part, records.Finding))
+    return "\n".join(part.text for part in whole(written) if isinstance(part, records.Finding))
 
 
 def tables(written: records.Report) -> list[records.Table]:
-    return [part for part in written.parts if isinstance(part, records.Table)]
+    return [part for part in whole(written) if isinstance(part, records.Table)]
 
 
 class TestReport:
@@ -286,8 +294,8 @@ class TestReport:
         assert "frozen: " in texts(written)
         assert "2 ln 32 = 6.9" in texts(written)
         assert "one long query makes its whole row large" in texts(written)
-        (table,) = tables(written)
-        assert [row[0] for row in table.rows][2] == "as a 32 × 32 matrix"
+        table, of_matrix = tables(written)
+        assert [row[0] for row in of_matrix.rows] == ["as a 32 × 32 matrix"]
         assert table.rows[1][1:] == (64.0, 1.0)
 
     def test_a_narrow_width_is_not_frozen(self) -> None:
@@ -299,21 +307,21 @@ class TestReport:
         assert "does not follow" in texts(report(replace(sweep, rows=rows)))
 
     def test_a_sweep_has_a_row_per_width(self, sweep: VarianceRecord) -> None:
-        scores, softmax = tables(report(sweep))
-        assert [row[0] for row in scores.rows] == [row[0] for row in softmax.rows] == ["4", "16", "64"]
+        for table in tables(report(sweep)):
+            assert [row[0] for row in table.rows] == ["4", "16", "64"]
         assert "follows d_k" in texts(report(sweep))
 
     def test_the_ends_are_those_of_the_range_whatever_the_order_asked_for(self, sweep: VarianceRecord) -> None:
         said = texts(report(sweep))
-        assert re.search(r"goes from 2\.\d\d at d_k 4 to 0\.\d\d at 64, of 3\.47 nat", said)
+        assert re.search(r"falls from 2\.\d\d at d_k 4 to 0\.\d\d at 64, of 3\.47 nat", said)
         backwards = replace(sweep.config, d_k=(64, 4, 16, 4))
         assert [row.d_k for row in run(backwards).rows] == [4, 16, 64]
         assert texts(report(run(backwards))) == said
 
     def test_that_the_law_is_for_normal_entries_is_said_of_others_alone(self, sweep: VarianceRecord) -> None:
-        _, softmax = tables(report(sweep))
-        _, of_signs = tables(report(run(replace(SMALL, samples=1_000, distribution="sign"))))
-        assert "law" not in softmax.note
+        *_, softmax = tables(report(sweep))
+        *_, of_signs = tables(report(run(replace(SMALL, samples=1_000, distribution="sign"))))
+        assert "the exact law is" not in softmax.note
         assert of_signs.note.endswith("; the exact law is for normal entries")
         assert [row[2] for row in of_signs.rows] == [None] * 3
 
@@ -397,8 +405,34 @@ class TestFigure:
         wrong = [replace(row, pairs=replace(row.pairs, expected=1.5 * row.d_k)) for row in sweep.rows]
         assert title(replace(sweep, rows=wrong)).startswith("Var(q·k) is not d_k")
 
-    def test_a_single_width_has_none(self, single: VarianceRecord) -> None:
-        assert figures(single) == []
+    def test_a_single_width_has_its_distributions_and_a_softmax_under_each(self, single: VarianceRecord) -> None:
+        (figure,) = figures(single)
+        assert isinstance(figure.drawable, records.SideBySide)
+        for histogram, variance in zip(figure.drawable.above, (64, 1), strict=True):
+            middles = (histogram.edges[1:] + histogram.edges[:-1]) / 2
+            widths = np.diff(histogram.edges)
+            assert (histogram.density * widths).sum() == pytest.approx(1, abs=0.01)
+            assert (histogram.density * widths * middles**2).sum() == pytest.approx(variance, rel=0.2)
+            assert np.trapezoid(histogram.theory_density * histogram.theory_x**2, histogram.theory_x) == pytest.approx(
+                variance, rel=0.01
+            )
+        unscaled, scaled = figure.drawable.below
+        np.testing.assert_allclose([unscaled.heights.sum(), scaled.heights.sum()], 1)
+        assert unscaled.heights.argmax() == scaled.heights.argmax()
+        np.testing.assert_allclose(
+            np.log(unscaled.heights / unscaled.heights[0]), 8 * np.log(scaled.heights / scaled.heights[0]), atol=1e-6
+        )
+
+    def test_its_scores_are_the_first_of_those_measured(self) -> None:
+        config = replace(SMALL, d_k=(16,), samples=50)
+        drawn = some_products(config.seed, 16, 50, config.distribution)
+        assert np.mean(drawn**2) == pytest.approx(run(config).rows[0].pairs.variance)
+
+    def test_of_correlated_pairs_has_no_softmax(self) -> None:
+        (figure,) = figures(run(replace(SMALL, d_k=(16,), correlation=0.5)))
+        assert isinstance(figure.drawable, records.SideBySide)
+        assert figure.drawable.below == []
+        assert figure.drawable.title.startswith("q·k has variance ")
 
     def test_a_correlated_sweep_has_one_panel(self) -> None:
         (figure,) = figures(run(replace(SMALL, correlation=0.5)))

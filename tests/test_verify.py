@@ -114,7 +114,7 @@ class TestReport:
     def test_the_finding_comes_first_and_the_last_line_points_on(self) -> None:
         _, _, counted, *_, pointed = shown(report(everything()))
         assert counted == "15 hold (3 with the proof mended), 7 are corrected, 1 is refuted."
-        assert pointed == "`attnlab verify corollary-4 --explain` says why."
+        assert pointed == "Next: attnlab verify corollary-4 --explain · more: --details"
 
     @pytest.mark.parametrize(
         ("claims", "counted", "named"),
@@ -125,7 +125,7 @@ class TestReport:
     )
     def test_fewer_claims(self, claims: list[str], counted: str, named: str) -> None:
         lines = shown(report(run(VerifyConfig(claims=claims))))
-        assert (lines[2], lines[-1]) == (counted, f"`attnlab verify {named} --explain` says why.")
+        assert (lines[2], lines[-1]) == (counted, f"Next: attnlab verify {named} --explain · more: --details")
 
     def test_claims_asked_for_by_name_have_their_numbers(self) -> None:
         record = run(VerifyConfig(claims=["theorem-5"]))
@@ -166,6 +166,13 @@ class TestReport:
         assert " lemma-4 · Lemma 4 “A separação" in text
         assert " theorem-5 · Theorem 5 “as transformações" in text
 
+    def test_in_short_an_explanation_of_several_has_verdicts_and_what_remains(self) -> None:
+        record = run(VerifyConfig(claims=["lemma-1", "theorem-5"]))
+        text = told(report(record, explain=True), details=False)
+        assert all(one.evidence.finding in text for one in record.tried)
+        assert text.count("What remains: ") == 1
+        assert len(shown(report(everything(), explain=True))) < 200
+
     def test_a_proof_that_surprises_is_said(self) -> None:
         laws, _ = WRONG["lemma-4"]["a softmax over the whole matrix"]
         record = run(VerifyConfig(claims=["lemma-4"]), laws=laws)
@@ -179,7 +186,6 @@ class TestReport:
     def test_the_corollary_ends_in_agreement_and_warns_of_the_trap(self) -> None:
         (one,) = [one for one in everything().tried if one.claim.id == "corollary-4"]
         text = told(report(VerifyRecord(config=VerifyConfig(), tried=[one]), explain=True))
-        assert text.endswith("where without it it grows like √d_k.")
         assert "What remains: Your conclusion stands; the reason is this one" in text
         assert "A trap: the mean ‖J‖_F is larger unscaled" in text
 

@@ -98,6 +98,7 @@ def complexity(
     seed: Seed = None,
     resume: Resume = None,
     out: options.Out = None,
+    details: options.Details = False,
     no_figures: options.NoFigures = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -118,6 +119,7 @@ def complexity(
         quiet=quiet,
         figures=not no_figures,
         out=options.as_path(out),
+        details=details,
     )
     asked = Asked(
         mechanism=mechanism or None,

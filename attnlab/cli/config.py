@@ -43,7 +43,8 @@ def list_presets(json: options.JsonOnly = False, debug: options.Debug = False) -
         print_document({**begin_document("config-list", None, None), "presets": rows})
         return
     table = Table(title="", columns=("preset", "what it is"), rows=list(summaries.items()))
-    print_report(Report(heading=f"{len(summaries)} presets; `attnlab run NAME` runs one", parts=[table]))
+    following = ["attnlab run vaswani-base", "attnlab config show vaswani-base"]
+    print_report(Report(heading=f"{len(summaries)} presets", parts=[table], next=following))
 
 
 @app.command(

@@ -40,6 +40,7 @@ def cost(
     against: Against = None,
     seed: options.Seed = None,
     out: options.Out = None,
+    details: options.Details = False,
     no_figures: options.NoFigures = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -51,7 +52,9 @@ def cost(
     Without CONFIG: vaswani-base. CONFIG may also be a checkpoint's folder. Nothing is read but the
     configuration (of a checkpoint config.json), and nothing is run unless --against measured.
     """
-    wishes = Wishes(command="cost", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out))
+    wishes = Wishes(
+        command="cost", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out), details=details
+    )
     try:
         options.check_seed(seed)
         if against not in (None, "measured"):

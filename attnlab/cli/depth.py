@@ -47,6 +47,7 @@ def depth(
     init: Init = "xavier_uniform",
     seed: Seed = 0,
     out: options.Out = None,
+    details: options.Details = False,
     no_figures: options.NoFigures = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -56,7 +57,9 @@ def depth(
     """What stacking does to tokens and gradients, and what the residual path, LayerNorm and the feed-forward change."""
     from attnlab.experiments.depth_stack import DepthConfig
 
-    wishes = Wishes(command="depth", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out))
+    wishes = Wishes(
+        command="depth", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out), details=details
+    )
     try:
         options.check_seed(seed)
         config = DepthConfig(n=n, d_model=d_model, heads=heads, layers=layers, seeds=seeds, init=init, seed=seed)

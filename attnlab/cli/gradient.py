@@ -36,6 +36,7 @@ def gradient(
     rows: Rows = 8192,
     seed: Seed = 0,
     out: options.Out = None,
+    details: options.Details = False,
     no_figures: options.NoFigures = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -46,7 +47,9 @@ def gradient(
 
     The softmax's Jacobian never passes ½. Unscaled, most queries lose their gradient, and the largest grow like √d_k.
     """
-    wishes = Wishes(command="gradient", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out))
+    wishes = Wishes(
+        command="gradient", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out), details=details
+    )
     try:
         options.check_seed(seed)
         answer(configuration(dk, n, rows, seed, options.memory_budget(max_memory)), wishes)

@@ -75,6 +75,7 @@ def inspect(
     asymmetry: Asymmetry = False,
     out: options.Out = None,
     arrays: Arrays = False,
+    details: options.Details = False,
     no_figures: options.NoFigures = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -86,7 +87,9 @@ def inspect(
     A checkpoint without a text: a sample of some 300 words. Without CHECKPOINT: one head of a real model on a sentence;
     a configuration's blocks run on their own input.
     """
-    wishes = Wishes(command="inspect", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out))
+    wishes = Wishes(
+        command="inspect", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out), details=details
+    )
     given = texts.Given(text=text, file=text_file, ids=ids, truncate=truncate)
     try:
         from attnlab.cli.run import Way, kernel_wish, make_selection

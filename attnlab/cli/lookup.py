@@ -38,6 +38,7 @@ def lookup(
     repeats: Repeats = 16,
     seed: Seed = 0,
     out: options.Out = None,
+    details: options.Details = False,
     no_figures: options.NoFigures = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -47,7 +48,9 @@ def lookup(
     """Attention as a soft table lookup: it hardens as β grows, within proved bounds, and looks only so far."""
     from attnlab.experiments.lookup import LookupConfig
 
-    wishes = Wishes(command="lookup", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out))
+    wishes = Wishes(
+        command="lookup", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out), details=details
+    )
     try:
         options.check_seed(seed)
         config = LookupConfig(keys=keys, queries=queries, max_n=max_n, repeats=repeats, seed=seed)

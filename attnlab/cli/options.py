@@ -34,6 +34,7 @@ Out = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document; write files only with --out")]
 JsonOnly = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but where the files are")]
+Details = Annotated[bool, typer.Option("--details", help="print all there is, not the answer alone")]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="draw nothing")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 Embeddings = Annotated[str | None, typer.Option(help="run on these: .npy, .npz, .csv or .safetensors", metavar="FILE")]

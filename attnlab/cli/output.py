@@ -27,6 +27,8 @@ class Wishes:
     quiet: bool
     figures: bool
     out: Path | None
+    #: print all there is, and not the answer alone
+    details: bool = False
     #: the directory, held, of an interrupted run that goes on: see `taken_up`
     resume: RunDirectory | None = None
 
@@ -119,16 +121,16 @@ def deliver(
         files: name -> content, besides result.json.
         kept: files that the run has left there on its way.
     """
-    unwritable = None
+    unwritable, apart = None, ""
     try:
         if wishes.json:
             print_document(document)
         elif not wishes.quiet:
-            print_report(report())
+            apart = "" if print_report(report(), details=wishes.details) else "\n"
     except OSError as error:
         unwritable = error  # nobody reads stdout, or it is full: the files are written all the same
     if directory is not None:
-        write_files(wishes, directory, {"result.json": json_bytes(document), **files}, figures, kept)
+        write_files(wishes, directory, {"result.json": json_bytes(document), **files}, figures, kept, apart)
     if unwritable is not None:
         raise unwritable
 
@@ -139,8 +141,13 @@ def write_files(
     written: Mapping[str, bytes],
     figures: Callable[[], Sequence[Figure]],
     kept: Sequence[str],
+    apart: str,
 ) -> None:
-    """Write a run's files and figures, say so in run.json, and then on stdout, with those that are there already."""
+    """Write a run's files and figures, say so in run.json, and then on stdout, with those that are there already.
+
+    Args:
+        apart: what stands between the report and that line.
+    """
     for name, content in written.items():
         directory.write(name, content)
     names = [*written, *kept]
@@ -148,7 +155,7 @@ def write_files(
         names = write_figures(directory, figures(), visible=not wishes.quiet) + names
     directory.complete()
     if not wishes.json:
-        print_line(f"{'' if wishes.quiet else chr(10)}Written: {shown(directory.path)}/ ({', '.join(names)}, run.json)")
+        print_line(f"{apart}Written: {shown(directory.path)}/ ({', '.join(names)}, run.json)")
 
 
 def begin_document(command: str, seed: int | None, config: Mapping[str, object] | None) -> dict[str, object]:
@@ -176,14 +183,18 @@ def print_line(text: str) -> None:
     print(text, flush=True)
 
 
-def print_report(report: Report) -> None:
-    """A report on stdout, as wide as the terminal is."""
+def print_report(report: Report, *, details: bool = False) -> bool:
+    """A report on stdout, as wide as the terminal is; its details where they are asked for.
+
+    Returns whether its last line says what to type next: the line that names the files then stands right below it.
+    """
     from attnlab.show.encoding import prepare
-    from attnlab.show.terminal import console, render
+    from attnlab.show.terminal import console, pointers, render
 
     prepare(sys.stdout)
-    render(report, console(stream=sys.stdout))
+    render(report, console(stream=sys.stdout), details=details)
     sys.stdout.flush()
+    return bool(pointers(report, details=details))
 
 
 def write_figures(run: RunDirectory, figures: Sequence[Figure], *, visible: bool) -> list[str]:

@@ -65,6 +65,7 @@ def run(
     seed: options.Seed = None,
     out: options.Out = None,
     arrays: Arrays = False,
+    details: options.Details = False,
     no_figures: options.NoFigures = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -76,7 +77,9 @@ def run(
     Without CONFIG: a real sentence through one head of a real model; with --embeddings alone, one identity head.
     CONFIG may also be a checkpoint's folder, which runs on a text.
     """
-    wishes = Wishes(command="run", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out))
+    wishes = Wishes(
+        command="run", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out), details=details
+    )
     try:
         options.check_seed(seed)
         way = Way(

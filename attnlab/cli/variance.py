@@ -46,6 +46,7 @@ def variance(
     inits: Inits = False,
     seed: options.Seed = None,
     out: options.Out = None,
+    details: options.Details = False,
     no_figures: options.NoFigures = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -56,7 +57,9 @@ def variance(
 
     Without --dk: widths from 1 to 1024 by doubling, and a figure of them.
     """
-    wishes = Wishes(command="variance", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out))
+    wishes = Wishes(
+        command="variance", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out), details=details
+    )
     given = {
         "--dk": dk,
         "--samples": samples,
@@ -132,7 +135,7 @@ def measure_block(source: str | None, seed: int | None, wishes: Wishes, budget: 
     """Measure a block's own scores, or the initialisations alone, and answer."""
     from attnlab.cli.choices import choose_config, seed_of
     from attnlab.experiments.variance_block import block_steps, run_block
-    from attnlab.experiments.variance_block_report import report
+    from attnlab.experiments.variance_block_report import figures, report
     from attnlab.experiments.variance_document import block_csv_table, block_document
     from attnlab.files.config import config_document
     from attnlab.files.documents import csv_bytes
@@ -153,6 +156,6 @@ def measure_block(source: str | None, seed: int | None, wishes: Wishes, budget: 
             directory,
             document={**begin_document("variance", record.seed, document), **block_document(record)},
             report=lambda: report(record),
-            figures=lambda: (),
+            figures=lambda: figures(record),
             files={"result.csv": csv_bytes(*block_csv_table(record))},
         )

@@ -29,13 +29,16 @@ def verify(
     samples: Samples = 1,
     seed: Seed = 0,
     out: options.Out = None,
+    details: options.Details = False,
     no_figures: options.NoFigures = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
     """Try the course's claims on numbers: each holds, is corrected, or is refuted. Exit code 1 if one surprises."""
-    wishes = Wishes(command="verify", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out))
+    wishes = Wishes(
+        command="verify", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out), details=details
+    )
     try:
         options.check_seed(seed)
         surprised = answer(claims or [], samples, seed, wishes, explain=explain)

@@ -21,12 +21,25 @@ MOST_COLUMNS = 6
 
 
 def report(record: ComplexityRecord) -> Report:
-    """The orders first, then what follows from them, then the numbers."""
-    parts: list[Part] = [order_table(record), *findings(record)]
+    """What follows from the orders, then the orders beside what the largest size takes."""
+    said = findings(record)
+    parts: list[Part] = [Finding(text=" ".join(said))] if said else []
+    parts.append(order_table(record))
     parts += [Finding(text=f"Take the times with care: {record.noise}.")] if record.noise else []
-    parts += [*time_tables(record), largest_table(record)]
-    parts += [Finding(kind="note", text=text) for text in notes(record)]
-    return Report(heading=heading(record), parts=[*parts, Checks(checks=[all_equal(record)])])
+    details: list[Part] = [*time_tables(record), largest_table(record)]
+    details += [Finding(kind="note", text=text) for text in notes(record)]
+    return Report(
+        heading=heading(record),
+        parts=parts,
+        details=details,
+        checks=Checks(checks=[all_equal(record)]),
+        next=next_commands(record),
+    )
+
+
+def next_commands(record: ComplexityRecord) -> list[str]:
+    """More of the same, and where the matrix goes."""
+    return ["attnlab cost --n 131072", "attnlab verify lemma-3"]
 
 
 def all_equal(record: ComplexityRecord) -> Check:
@@ -62,16 +75,19 @@ def order_in(order: str, sweep: str) -> str:
 
 
 def order_table(record: ComplexityRecord) -> Table:
-    """One line a variant."""
-    sweep = record.config.sweep
+    """One line a variant: how its time and its memory grow, and what the largest size takes."""
+    sweep, last = record.config.sweep, record.config.settings[-1]
     rows: list[tuple[Cell, ...]] = []
     for v in record.variants:
-        time, memory = record.fit(v, "time"), record.fit(v, "memory")
-        rows.append((v.label, said(time, sweep), slope(time), span(time), said(memory, sweep)))
+        time, memory, point = record.fit(v, "time"), record.fit(v, "memory"), record.of(v)[-1]
+        found = 1e3 * point.timing.median, mebibytes(point)
+        rows.append((v.label, said(time, sweep), slope(time, sweep), said(memory, sweep), *found))
+    where = f"N = {last.n:,}" if sweep == "n" else f"d = {last.d:,}"
     return Table(
         title="",
-        columns=("", "time", "slope (99.5 %)", f"over {'N' if sweep == 'n' else 'd'}", "memory"),
+        columns=("", "time", "grows like", "memory", "ms", "MiB"),
         rows=rows,
+        note=f"grows like: with its 99.5 % interval, up to {where}, where ms and MiB are taken",
     )
 
 
@@ -80,15 +96,11 @@ def said(fit: OrderFit, sweep: str) -> str:
     return "not settled" if fit.order is None else order_in(fit.order, sweep)
 
 
-def slope(fit: OrderFit) -> str:
-    """The local slope and its interval."""
+def slope(fit: OrderFit, sweep: str) -> str:
+    """The power with which it grows over the larger sizes, and its interval."""
     low, high = fit.slope_interval
-    return "–" if math.isnan(fit.local_slope) else f"{fit.local_slope:.2f}  {low:.2f}–{high:.2f}"
-
-
-def span(fit: OrderFit) -> str:
-    """Where the slope was taken."""
-    return f"{fit.window[0]:,}–{fit.window[1]:,}"
+    letter = "N" if sweep == "n" else "d"
+    return "–" if math.isnan(fit.local_slope) else f"{letter}^{fit.local_slope:.2f}  {low:.2f}–{high:.2f}"
 
 
 def why_not(record: ComplexityRecord) -> list[str]:
@@ -98,13 +110,11 @@ def why_not(record: ComplexityRecord) -> list[str]:
     return ["\n".join(["Not settled, and why (steps: caches, threads, tables that double):", *lines])] if lines else []
 
 
-def findings(record: ComplexityRecord) -> list[Part]:
+def findings(record: ComplexityRecord) -> list[str]:
     """What the orders mean for whoever pays."""
     if record.config.sweep == "d":
-        texts = doubling(record)
-    else:
-        texts = [*doubling(record), *matrix(record), *overtaking(record)]
-    return [Finding(text=" ".join(texts))] if texts else []
+        return doubling(record)
+    return [*doubling(record), *matrix(record), *overtaking(record)]
 
 
 def doubling(record: ComplexityRecord) -> list[str]:

@@ -35,14 +35,18 @@ def report(record: CostRecord) -> Report:
         f"{config.name} · N = {config.n:,} tokens · {layers} · d {block.d_model:,}, h {block.n_heads}{groups}, "
         f"{widths}{hidden} · {config.dtype}"
     )
-    parts: list[Part] = [Finding(text=share_in_words(record)), Finding(text=matrix_in_words(record))]
+    parts: list[Part] = [Finding(text=f"{share_in_words(record)} {matrix_in_words(record)}")]
     if record.measured is not None:
         parts.append(Finding(text=time_in_words(record, record.measured)))
     parts.append(cost_table(record))
     if record.measured is not None:
         parts += measured_parts(record, record.measured)
-    parts.append(Finding(text=convention_in_words(record), kind="note"))
-    return Report(heading=heading, parts=parts)
+    return Report(
+        heading=heading,
+        parts=parts,
+        details=[Finding(text=convention_in_words(record), kind="note")],
+        next=["attnlab cost gpt2-small --n 131072", "attnlab complexity --max-n 4096"],
+    )
 
 
 def share_in_words(record: CostRecord) -> str:

@@ -26,15 +26,52 @@ def report(record: DepthRecord) -> Report:
         f"{config.layers} layers · {config.n} tokens × {config.d_model} · {config.heads} heads · random weights "
         f"({config.init}) · {config.seeds} stacks · seed {config.seed}"
     )
-    said = [collapse_in_words(record), slowed_in_words(record), difference_in_words(record), size_in_words(record)]
-    parts: list[Part] = [Finding(text=text) for text in said if text]
-    parts += [residual_table(record), gradient_table(record), gain_table(record)]
-    return Report(heading=heading, parts=parts)
+    first = [collapse_in_short(record), slowed_in_words(record)]
+    parts: list[Part] = [Finding(text=text) for text in [" ".join(filter(None, first))] if text]
+    parts += [residual_table(record)]
+    parts += [Finding(text=text) for text in [size_in_short(record)] if text]
+    said = [collapse_in_words(record), difference_in_words(record), size_in_words(record)]
+    details: list[Part] = [Finding(text=text) for text in said if text]
+    return Report(
+        heading=heading,
+        parts=parts,
+        details=[*details, gradient_table(record), gain_table(record)],
+        next=["attnlab verify residual --explain", "attnlab run vaswani-base"],
+    )
 
 
 def rows_of(record: DepthRecord, variant: str) -> list[DepthRow]:
     """One variant's rows, layer by layer; none if it was not asked for."""
     return [row for row in record.rows if row.variant == variant]
+
+
+def collapse_in_short(record: DepthRecord) -> str:
+    """Attention alone: how alike tokens are after a few layers."""
+    followed = [row for row in rows_of(record, "attention") if row.unrounded is not None]
+    if len(followed) < 2:
+        return ""
+    text = (
+        f"Attention alone makes all tokens one: what differs between them is {number(followed[1].unrounded or 0.0)} of "
+        f"their length after layer {followed[1].layer}"
+    )
+    if len(followed) > 2:
+        text += f" and {number(followed[-1].unrounded or 0.0)} after layer {followed[-1].layer}"
+    if len(record.powers) >= CUBED:
+        text += f"; in the end a layer takes it to the power {record.powers[-1].value:.2f}"
+    return f"{text}."
+
+
+def size_in_short(record: DepthRecord) -> str:
+    """What of a gradient comes through attention, with and without the residual path."""
+    found = [gain_of(record, variant, gain) for gain in (0.5, 1.0) for variant in ("attention", "residual")]
+    half, half_with, drawn, drawn_with = found
+    if half is None or half_with is None or drawn is None or drawn_with is None:
+        return ""
+    return (
+        f"Gradients: through {record.config.layers} layers of attention of half-size weights "
+        f"{number(half.gradient)} of one comes through, with the residual path {number(half_with.gradient)}; of "
+        f"weights as drawn {number(drawn.gradient)} and {number(drawn_with.gradient)}."
+    )
 
 
 def collapse_in_words(record: DepthRecord) -> str:
@@ -142,11 +179,12 @@ def residual_table(record: DepthRecord) -> Table:
     for name in variants_of(record):
         of_layers = rows_of(record, name)
         rows.append((VARIANTS[name].label, *(residual_cell(of_layers[layer]) for layer in shown)))
-    note = f"before the first layer {number(record.rows[0].relative_residual)}; every layer is in the figure"
+    before = number(record.rows[0].relative_residual)
+    note = f"‖X − x̄‖/‖X‖, x̄ the mean token; before the first layer {before}; every layer is in the figure"
     if any(ROUNDED in row for row in rows):
         note += f"; rounding: below {number(ROUNDING)}, no more than that"
     return Table(
-        title="How unlike the tokens are: ‖X − x̄‖/‖X‖, x̄ the mean token (1: they share nothing; 0: all one)",
+        title="How unlike the tokens are (1: they share nothing; 0: all one)",
         columns=("", *(f"layer {layer}" for layer in shown)),
         rows=rows,
         note=note,

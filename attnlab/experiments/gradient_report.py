@@ -30,15 +30,23 @@ FEWEST_ON_THE_WAY = 3
 
 def report(record: GradientRecord) -> Report:
     """The report: a sweep, or the one d_k that was asked for."""
-    parts: list[Part] = [Finding(text=sentence) for sentence in findings(record)]
+    parts: list[Part] = [Finding(text=" ".join(findings(record)))]
+    details: list[Part] = [Finding(text=trap(record.rows), kind="note")] if trapped(record.rows) else []
+    details += [Finding(text=refuted_law(record)), overflow_table(record)]
     if len(record.rows) > 1:
+        parts += [query_table(record), Finding(text=refuted_in_short(record))]
         slopes = [slopes_table(record)] if record.slopes else []
-        parts += [query_table(record), *slopes, softmax_table(record), law_table(record)]
+        details = [*slopes, softmax_table(record), law_table(record), *details]
     else:
-        parts.append(single_table(record))
-    parts += [Finding(text=trap(record.rows), kind="note")] if trapped(record.rows) else []
-    parts += [refuted_law(record), overflow_table(record), Checks(checks=record.checks), setting(record)]
-    return Report(heading=heading(record), parts=parts)
+        parts += [short_table(record), Finding(text=refuted_in_short(record))]
+        details = [single_table(record), *details]
+    return Report(
+        heading=heading(record),
+        parts=parts,
+        details=[*details, setting(record)],
+        checks=Checks(checks=record.checks),
+        next=["attnlab verify corollary-4 --explain", "attnlab variance --dk 64"],
+    )
 
 
 def heading(record: GradientRecord) -> str:
@@ -55,12 +63,9 @@ def widths(record: GradientRecord) -> str:
 
 def findings(record: GradientRecord) -> list[str]:
     """What the numbers say."""
-    largest = max(max(row.scaled.jacobian_spectral_max, row.unscaled.jacobian_spectral_max) for row in record.rows)
-    said = [f"The softmax itself never explodes: ‖∂p/∂s‖₂ was {largest:.3f} at most, and cannot pass ½."]
-    last = record.rows[-1]
     if len(record.rows) == 1:
-        return [*said, one_width(last)]
-    return [sentence for sentence in (*said, most_rows(record.rows), the_largest(record.rows)) if sentence]
+        return [one_width(record.rows[0])]
+    return [sentence for sentence in (most_rows(record.rows), the_largest(record.rows)) if sentence]
 
 
 def one_width(row: GradientRow) -> str:
@@ -69,7 +74,7 @@ def one_width(row: GradientRow) -> str:
         f"{name} {said(row.unscaled, field)} against {said(row.scaled, field)}"
         for name, field in (("median", "query_gradient_median"), ("99th percentile", "query_gradient_p99"))
     ]
-    return f"What reaches the query, unscaled against scaled: {', '.join(pairs)}."
+    return f"What reaches the query, ‖∂L/∂q‖, unscaled against scaled: {', '.join(pairs)}."
 
 
 def most_rows(rows: Sequence[GradientRow]) -> str:
@@ -80,8 +85,8 @@ def most_rows(rows: Sequence[GradientRow]) -> str:
     if (last.unscaled.query_gradient_median.value or 0.0) > (peak.unscaled.query_gradient_median.value or 0.0) / 2:
         return ""
     return (
-        f"Unscaled, most queries lose their gradient: the median of ‖∂L/∂q‖ falls from {said(peak.unscaled, name)} at "
-        f"d_k = {peak.d_k:,} to {said(last.unscaled, name)} at {last.d_k:,} (scaled: {said(last.scaled, name)})."
+        f"Unscaled, most queries lose their gradient: its length has the median {said(peak.unscaled, name)} at "
+        f"d_k {peak.d_k:,} and {said(last.unscaled, name)} at {last.d_k:,} (scaled: {said(last.scaled, name)})."
     )
 
 
@@ -90,8 +95,8 @@ def the_largest(rows: Sequence[GradientRow]) -> str:
     name = "query_gradient_p99"
     ends = [said(regime, name) for row in (rows[0], rows[-1]) for regime in (row.unscaled, row.scaled)]
     return (
-        f"The largest gradients grow, nearly like √d_k: the 99th percentile goes from {ends[0]} to {ends[2]}; scaled, "
-        f"from {ends[1]} to {ends[3]}."
+        f"A few grow, nearly like √d_k: the 99th percentile goes from {ends[0]} to {ends[2]}; scaled, from {ends[1]} "
+        f"to {ends[3]}."
     )
 
 
@@ -146,7 +151,7 @@ def query_table(record: GradientRecord) -> Table:
     """What reaches the query."""
     names = ("query_gradient_median", "query_gradient_p99")
     return Table(
-        title="What reaches the query: ‖∂L/∂q‖, unscaled and scaled",
+        title="What of the gradient reaches a query: the length of ∂L/∂q",
         columns=("d_k", "median", "scaled", "99th percentile", "scaled"),
         rows=[
             (row.d_k, *(getattr(regime, name) for name in names for regime in (row.unscaled, row.scaled)))
@@ -196,6 +201,27 @@ def law_table(record: GradientRecord) -> Table:
         rows=rows,
         note=f"theory: exact at every d_k and n; of {len(away)} numbers with such a law, scaled ones too, the farthest "
         f"is {max(away, default=0.0):.1f} standard errors away. for ‖J‖_F: ‖∂L/∂q‖ / ‖J‖_F, rms; theory to O(1/d_k)",
+    )
+
+
+def short_table(record: GradientRecord) -> Table:
+    """One d_k: what reaches the query, and what the softmax lets through."""
+    row = record.rows[0]
+    names = (
+        ("gradient, median", "query_gradient_median"),
+        ("  99th percentile", "query_gradient_p99"),
+        ("let through, of 1", "jacobian_trace_mean"),
+    )
+    rows: list[tuple[Cell, ...]] = [
+        (label, getattr(row.unscaled, name), getattr(row.scaled, name)) for label, name in names
+    ]
+    frozen = [100 * (regime.saturated_fraction.value or 0.0) for regime in (row.unscaled, row.scaled)]
+    rows.append(("rows above 0.99", *(Quantity(value=share, unit="%") for share in frozen)))
+    return Table(
+        title="",
+        columns=("", "unscaled", f"÷ √{row.d_k}"),
+        rows=rows,
+        note="gradient: ‖∂L/∂q‖; let through: Σp(1 − p) of a row, mean; above 0.99: where one key holds so much",
     )
 
 
@@ -264,12 +290,23 @@ def trap(rows: Sequence[GradientRow]) -> str:
     )
 
 
-def refuted_law(record: GradientRecord) -> Finding:
-    """What is said against exp‖s‖, by computation."""
+def refuted_in_short(record: GradientRecord) -> str:
+    """What is said against exp‖s‖, by computation, in two sentences."""
+    shift = record.shift
+    largest = max(max(row.scaled.jacobian_spectral_max, row.unscaled.jacobian_spectral_max) for row in record.rows)
+    return (
+        f"The course's e^‖s‖ is not its law: with {shift.shift:g} added to every score ‖s‖ is "
+        f"{number(shift.shifted_norm / shift.norm)} times as long, and ∂p/∂s the same. No softmax explodes: its ∂p/∂s "
+        f"was {largest:.3f} at most, and cannot pass ½."
+    )
+
+
+def refuted_law(record: GradientRecord) -> str:
+    """The same in full, and what is true in its place."""
     shift, n = record.shift, record.config.n
     scaled = record.rows[-1].scaled
-    return Finding(
-        text=f'The law "like exp‖s‖" cannot hold: with {shift.shift:g} added to every score ‖s‖ goes from '
+    return (
+        f'The law "like exp‖s‖" cannot hold: with {shift.shift:g} added to every score ‖s‖ goes from '
         f"{number(shift.norm)} to {number(shift.shifted_norm)}, and no entry of ∂p/∂s changes by more than "
         f"{number(shift.jacobian_change)}. Nor can exp(‖s‖/√d_k) when scaled: about e^√{n} = "
         f"{number(math.exp(math.sqrt(n)))}, where tr J is {said(scaled, 'jacobian_trace_mean')}. The "

@@ -17,11 +17,12 @@ from attnlab.experiments.inspect_words import (
 )
 from attnlab.experiments.nonfinite import not_finite_in_words
 from attnlab.experiments.run_report import counted
+from attnlab.files.presets import DEFAULT, preset_names
 from attnlab.models.keys import unused_in_words
 from attnlab.records import Cell, Checks, Finding, Grid, Part, Report, Table
 
 #: Lines of the table of findings; the rest is counted.
-MOST_LINES = 12
+MOST_LINES = 8
 #: Heads that a line about many of them names.
 NAMED = 3
 
@@ -39,8 +40,15 @@ def report(record: InspectRecord) -> Report:
     parts.append(findings_part(record))
     parts += [Finding(text=text) for text in [*rows_in_words(record), sinks_in_words(record)] if text]
     parts.append(Finding(text=variance_in_words(record)))
-    parts.append(Checks(checks=record.checks))
-    return Report(heading=heading(record), parts=parts)
+    return Report(heading=heading(record), parts=parts, checks=Checks(checks=record.checks), next=next_commands(record))
+
+
+def next_commands(record: InspectRecord) -> list[str]:
+    """What to try next of a configuration's blocks; a checkpoint's folder is not named again."""
+    if record.model.family is not None or record.model.name not in preset_names():
+        return []
+    given = "" if record.model.name == DEFAULT else f" {record.model.name}"
+    return [f"attnlab inspect{given} --weights", f"attnlab run{given}"]
 
 
 def heading(record: InspectRecord) -> str:

@@ -36,16 +36,17 @@ OUTSIDE = NormalDist().inv_cdf((1 + SHARE) / 2)
 def report(record: WeightsRecord) -> Report:
     """The findings, the maps or a table by layer, and the heads worth a look."""
     said = [variance_in_words(record), symmetry_in_words(record), values_in_words(record)]
-    parts: list[Part] = [Finding(text=reading(record), kind="note")]
-    parts += [Finding(text=text) for text in said if text]
+    parts: list[Part] = [Finding(text=text) for text in said if text]
+    details: list[Part] = []
     if is_small(record):
-        parts += [grid for grid in (variance_grid(record), skew_grid(record)) if np.isfinite(grid.values).any()]
-        parts.append(layers_table(record))
+        maps = [grid for grid in (variance_grid(record), skew_grid(record)) if np.isfinite(grid.values).any()]
+        parts += maps[:1]
+        details += [*maps[1:], layers_table(record)]
     else:
-        parts.append(spread_table(record))
+        details.append(spread_table(record))
     parts.append(worth_a_look(record))
-    parts += [Finding(text=text, kind="note") for text in remarks(record)]
-    return Report(heading=heading(record), parts=parts)
+    details += [Finding(text=text, kind="note") for text in [reading(record), *remarks(record)]]
+    return Report(heading=heading(record), parts=parts, details=details, next=["attnlab variance --inits"])
 
 
 def is_small(record: WeightsRecord) -> bool:

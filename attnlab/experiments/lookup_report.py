@@ -6,12 +6,14 @@ from dataclasses import asdict
 from attnlab.experiments.lookup import EXAMPLE_KEYS, ExampleRow, LookupRecord
 from attnlab.experiments.lookup_horizon import HorizonRow
 from attnlab.experiments.lookup_table import LookupRow
-from attnlab.records import Cell, Check, Checks, Finding, Part, Quantity, Report, Table
+from attnlab.records import Cell, Check, Checks, Finding, Quantity, Report, Table
 from attnlab.show.numbers import number
 from attnlab.theory.lookup import horizon
 
 #: The distance to the hard lookup, as a share of that at β = 1, from which attention is said to be one.
 HARD = 0.01
+#: A distance below this share of that at β = 1 is left to the details.
+NOTHING = 1e-6
 #: Weights that rounding may put on the other side of the smallest float32: so many per β, and of all so large a share.
 SLACK, SLACK_SHARE = 2, 1e-4
 
@@ -23,11 +25,18 @@ def report(record: LookupRecord) -> Report:
         f"{config.keys} keys, {config.queries} queries · d_k = d_v = {config.width} · scores β·q·k, where β = 1 is "
         f"q·k/√d_k, of variance 1 · seed {config.seed}"
     )
-    parts: list[Part] = [Finding(text=text) for text in (hardening_in_words(record), horizon_in_words(record))]
-    parts += [hardening_table(record), bound_checks(record)]
-    parts += [Finding(text=example_in_words(record), kind="note"), example_table(record.examples)]
-    parts += [horizon_table(record)]
-    return Report(heading=heading, parts=parts)
+    return Report(
+        heading=heading,
+        parts=[Finding(text=hardening_in_words(record)), short_table(record), Finding(text=horizon_in_words(record))],
+        details=[
+            hardening_table(record),
+            Finding(text=example_in_words(record), kind="note"),
+            example_table(record.examples),
+            horizon_table(record),
+        ],
+        checks=bound_checks(record),
+        next=["attnlab verify lemma-2 --explain", "attnlab variance --dk 64"],
+    )
 
 
 def hardening_in_words(record: LookupRecord) -> str:
@@ -42,18 +51,36 @@ def hardening_in_words(record: LookupRecord) -> str:
     )
 
 
+def short_table(record: LookupRecord) -> Table:
+    """What the best key holds, and how far the output is from its value, up to where all weights are one-hot."""
+    rows: list[Sequence[Cell]] = [
+        (
+            number(row.beta),
+            Quantity(value=row.max_weight, standard_error=row.max_weight_standard_error, n=row.samples),
+            Quantity(value=row.distance, standard_error=row.distance_standard_error, n=row.samples),
+            row.bound,
+        )
+        for row in record.rows
+        if row.distance > NOTHING * record.rows[0].distance
+    ]
+    return Table(
+        title="",
+        columns=("β", "best key's weight", "output to its value", "at most"),
+        rows=rows,
+        note="means over the queries; at most: by the weight that the other keys have",
+    )
+
+
 def horizon_in_words(record: LookupRecord) -> str:
     """How far a match can be found among others."""
-    marks = [row for d_k in widths(record) if (row := at_mark(record, d_k)) is not None]
     ends = [of_width(record, d_k)[-1] for d_k in widths(record)]
-    at_the_end = ", ".join(f"{number(row.weight)} (d_k = {row.d_k})" for row in ends)
-    text = (
-        "It looks only so far: a key that equals the query keeps half of the weight among about e^(√d_k − ½) others. "
-    )
+    at_the_end = ", ".join(f"{number(row.weight)} at d_k {row.d_k}" for row in ends)
+    text = "It looks only so far: a key that equals the query keeps half of the weight among about e^(√d_k − ½) others"
+    marks = [row for d_k in widths(record) if (row := at_mark(record, d_k)) is not None]
     if marks:
-        there = ", ".join(f"{number(row.weight)} at {number(row.n)} (d_k = {row.d_k})" for row in marks)
-        text += f"Measured there: {there}. "
-    return f"{text}Among {ends[0].n:,} it keeps {at_the_end}."
+        last = marks[-1]
+        text += f" ({number(last.weight)} measured among {last.n:,} at d_k {last.d_k})"
+    return f"{text}. Among {ends[0].n:,} it keeps {at_the_end}."
 
 
 def widths(record: LookupRecord) -> list[int]:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from attnlab.experiments.run_findings import findings, head_name, is_measured, strongest_look
+from attnlab.experiments.run_findings import findings, head_name, is_measured
 from attnlab.experiments.run_record import HeadResult, Rows, RunRecord
 from attnlab.experiments.run_report import counted, times, weights_grid
 from attnlab.experiments.run_streamed_report import received_in_words, received_series
@@ -23,7 +23,7 @@ def figures(record: RunRecord) -> list[Figure]:
     if record.shown.weights is None:
         drawn += streamed_figures(record)
     elif shown is not None:
-        title = strongest_look(record, record.shown) or next(iter(findings(record)), shown.title).rstrip(".")
+        title = next(iter(findings(record)), shown.title).rstrip(".")
         drawn.append(Figure(name="attention", drawable=retitled(shown, title)))
         if len(record.heads) > 1:
             drawn.append(Figure(name="heads", drawable=head_sheet(record)))

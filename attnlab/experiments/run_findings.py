@@ -1,5 +1,6 @@
 """What a run's matrices say, in words."""
 
+import math
 import re
 from typing import NamedTuple
 
@@ -9,11 +10,14 @@ from attnlab.experiments.run_record import HeadResult, RunRecord
 from attnlab.experiments.run_streamed_report import received_in_words
 from attnlab.files.opening import shown
 from attnlab.records import FloatArray
+from attnlab.show.numbers import number
 
 #: Entropy, as a share of what is possible, from which a head is said hardly to choose; saturated rows likewise.
 NEARLY_UNIFORM, MOSTLY_SATURATED = 0.95, 0.5
 #: A row whose largest weight is not above its mean by this factor looks at no token in particular.
 ABOVE_MEAN = 1.01
+#: What is there and back may be apart, and still be called symmetric.
+SYMMETRIC = 0.005
 #: Rows of a matrix that are looked through at a time.
 ROWS = 256
 #: A token is cut after so many characters in a sentence.
@@ -24,9 +28,10 @@ SPECIAL = re.compile(r"\[[A-Z]+\]|<[^ ]+>")
 
 def findings(record: RunRecord) -> list[str]:
     """What the shown head's matrix says, in words; then what must not be overlooked."""
-    looks, answer = strongest_look(record, record.shown), strongest_answer(record, record.shown)
+    looks = strongest_look(record, record.shown) if record.tokens else ""
     subject = "It" if looks else head_name(record, record.shown).capitalize()
-    said = [f"{looks}{answer}." if looks else "", spread_in_words(record.shown, subject)]
+    spread = "" if record.tokens else usual_spread(record, record.shown)
+    said = [looks, spread, spread_in_words(record.shown, "It" if spread else subject)]
     if record.shown.weights is None:
         said.insert(0, received_in_words(record, record.shown, subject))
     empty = int(sum(head.statistics.empty_rows for head in record.heads))
@@ -75,24 +80,36 @@ class Pair(NamedTuple):
     is_first: bool
 
 
+def usual_spread(record: RunRecord, head: HeadResult) -> str:
+    """Over how many keys a token spreads its attention, where tokens have no names; empty where nothing is measured."""
+    values = head.statistics
+    keys, asymmetry = float(values.effective_keys), float(values.asymmetry)
+    if math.isnan(keys):
+        return ""
+    name = head_name(record, head).capitalize()
+    text = f"{name} spreads a token's attention over {number(keys)} of {record.m:,} keys on average"
+    if math.isnan(asymmetry) or asymmetry <= SYMMETRIC:
+        return f"{text}."
+    return f"{text}, and is not symmetric ({number(asymmetry)}; 0.707 would be one-way)."
+
+
 def strongest_look(record: RunRecord, head: HeadResult) -> str:
-    """Which token looks most at which other one, without a full stop; empty where none stands out."""
+    """Which token looks most at which other one, and what that one gives back; empty where none stands out."""
     pair = strongest_pair(record, head)
     if pair is None:
         return ""
     looks = f"{token_name(record, pair.query)} looks most at {token_name(record, pair.key)} ({pair.given:.2f})"
     if not pair.is_first:
         looks = f"Between different tokens, {looks}"
-    return looks[0].upper() + looks[1:]
+    return f"{looks[0].upper()}{looks[1:]}{answer_to(record, pair)}."
 
 
-def strongest_answer(record: RunRecord, head: HeadResult) -> str:
-    """What the token looked at most gives back, as the end of a sentence; empty where it cannot look back."""
-    pair = strongest_pair(record, head)
-    if pair is None or (record.spec is not None and record.spec.causal):
+def answer_to(record: RunRecord, pair: Pair) -> str:
+    """What the token looked at gives back, as the end of a sentence; empty where it cannot look back."""
+    if record.spec is not None and record.spec.causal:
         return ""
-    apart = ": attention is not symmetric" if abs(pair.back - pair.given) > 0.005 else ""
-    return f"; {token_name(record, pair.key)} gives {pair.back:.2f} back{apart}"
+    apart = ": not symmetric" if abs(pair.back - pair.given) > SYMMETRIC else ""
+    return f", which gives {pair.back:.2f} back{apart}"
 
 
 def strongest_pair(record: RunRecord, head: HeadResult) -> Pair | None:

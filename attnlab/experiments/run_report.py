@@ -2,11 +2,15 @@
 
 import math
 
+import numpy as np
+
 from attnlab.experiments.agreement import farthest
 from attnlab.experiments.nonfinite import not_finite_in_words
 from attnlab.experiments.run_findings import findings, head_name, is_measured, nothing_measured
-from attnlab.experiments.run_record import HeadResult, RunRecord
+from attnlab.experiments.run_record import HeadResult, Rows, RunRecord
+from attnlab.experiments.run_sample import sample_of
 from attnlab.experiments.run_streamed_report import kernel_note, sampled_grid
+from attnlab.files.presets import DEFAULT, preset_names
 from attnlab.maths.architecture import BlockSpec
 from attnlab.records import (
     Cell,
@@ -46,8 +50,14 @@ EQUATIONS |= {
     "output": EQUATIONS["pre"] | {"T1": "Norm(SelfAttention(X))", "T4": "Norm(FFN(T2))"},
 }
 NORM_NAMES = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}
-#: More heads than this are cut to the shown one's layer: the rest is in result.csv.
+#: More heads than this are cut to the shown one's layer, with --details too: the rest is in result.csv.
 MOST_HEADS = 32
+#: Lines of heads on a first screen.
+FEW_HEADS = 8
+#: Rows of a matrix of tokens without names that a screen shows whole.
+MOST_ROWS = 40
+#: What the column of that name holds.
+AT_RANDOM = "at random: the same tokens, turned any way"
 
 
 def report(record: RunRecord, *, seed: int | None, summary: str = "") -> Report:
@@ -59,18 +69,52 @@ def report(record: RunRecord, *, seed: int | None, summary: str = "") -> Report:
     """
     broken = not_finite_in_words(record.not_finite, record.heads)
     parts: list[Part] = [Finding(text=broken)] if broken else []
-    parts += [Finding(text=summary, kind="note")] if summary else []
     parts += kernel_note(record)
-    parts += [grid for grid in [weights_grid(record, record.shown)] if grid is not None]
-    parts += [Finding(text=sentence) for sentence in findings(record)]
+    parts += [grid for grid in [screen_grid(record, record.shown)] if grid is not None]
+    said = findings(record)
+    parts += [Finding(text=" ".join(said))] if said else []
+    details: list[Part] = []
     measured = is_measured(record.shown)
-    parts.append(head_table(record) if measured else Finding(text=nothing_measured(record, record.shown)))
+    if not measured:
+        parts.append(Finding(text=nothing_measured(record, record.shown)))
     if len(record.heads) > 1 and any(map(is_measured, record.heads)):
-        parts.append(heads_table(record))
+        parts.append(heads_table(record, FEW_HEADS))
+        details += [head_table(record)] if measured else []
+        details += [heads_table(record, MOST_HEADS)] if len(record.heads) > FEW_HEADS else []
+    elif measured:
+        parts.append(head_table(record))
     if record.steps:
         parts.append(steps_table(record))
-    parts.append(Checks(checks=record.checks))
-    return Report(heading=heading(record, seed), parts=parts)
+    details += [lets_through(record)] if measured else []
+    return Report(
+        heading="\n".join(filter(None, [heading(record, seed), summary])),
+        parts=parts,
+        details=details,
+        checks=Checks(checks=record.checks),
+        next=next_commands(record),
+    )
+
+
+def next_commands(record: RunRecord) -> list[str]:
+    """What to type next: the strongest weight by hand, and the same block drawn."""
+    if record.name not in preset_names():
+        return []
+    given = "" if record.name == DEFAULT else f" {record.name}"
+    return [f"attnlab why{given or ' bank river'}", f"attnlab diagram attention{given}"]
+
+
+def lets_through(record: RunRecord) -> Table:
+    """What the shown head lets through to training, and what only some ask for."""
+    values = record.shown.statistics
+    rows: list[tuple[Cell, ...]] = [
+        ("Σp(1 − p), mean", float(values.jacobian_trace_mean), "what the softmax lets through to training, of 1"),
+        ("e^entropy", float(values.perplexity), f"keys, of {record.m:,}: another count of those in use"),
+        ("largest weight", float(values.max_weight), "of a row, mean"),
+        ("on key 0", float(values.sink_mass), "mean"),
+    ]
+    if record.n == record.m:
+        rows.append(("distance", float(values.distance), "tokens from a query to what it looks at, mean"))
+    return Table(title=f"More of {head_name(record, record.shown)}", columns=("", "measured", ""), rows=rows)
 
 
 def heading(record: RunRecord, seed: int | None) -> str:
@@ -99,6 +143,16 @@ def counted(number: int, noun: str) -> str:
 def scale_in_words(spec: BlockSpec) -> str:
     """How scores are scaled."""
     return f"scores ÷ √{spec.d_k}" if spec.scale is None else f"scores × {spec.scale:g}"
+
+
+def screen_grid(record: RunRecord, head: HeadResult) -> Grid | None:
+    """The matrix, but of many tokens without names some rows of it: averaged over areas they would all be alike."""
+    if head.rows is None or head.weights is None or record.tokens or record.n <= MOST_ROWS:
+        return weights_grid(record, head)
+    some = list(sample_of(record.n))
+    visible = None if head.rows.visible is None else head.rows.visible[some]
+    rows = Rows(np.asarray(some), head.rows.weights[some], head.rows.scores[some], visible)
+    return sampled_grid(record, rows, of_head(record))
 
 
 def weights_grid(record: RunRecord, head: HeadResult) -> Grid | None:
@@ -132,17 +186,28 @@ def head_table(record: RunRecord) -> Table:
         ("entropy", in_units(float(values.entropy), "nat"), None, possible),
         ("effective keys", float(values.effective_keys), None, f"of {record.m:,}"),
         ("rows above 0.99", in_units(saturated, "%"), None, "where one key holds nearly all"),
-        ("tr ∂p/∂s", float(values.jacobian_trace_mean), None, "let through to training"),
     ]
     if record.kernel.name == "streaming" and not math.isnan(values.asymmetry):
         rows.append(("asymmetry", float(values.asymmetry), None, "0 symmetric, 0.707 one-way"))
     column = {"population": "predicted", "isotropic": "at random", None: "predicted"}[expectation.kind]
     return Table(
-        title=f"Scores and softmax, {head_name(record, head)}" if len(record.heads) > 1 else "Scores and softmax",
+        title=f"Scores and softmax{of_head(record)}{second_column(head)}",
         columns=("", "measured", column, ""),
         rows=rows,
-        note=expectation_note(head),
+        note=f"not predicted: {expectation.reason}" if expectation.kind is None else "",
     )
+
+
+def of_head(record: RunRecord) -> str:
+    """Whose table it is, where there are several heads."""
+    return f", {head_name(record, record.shown)}" if len(record.heads) > 1 else ""
+
+
+def second_column(head: HeadResult) -> str:
+    """What the column "at random" is."""
+    if head.expectation.kind != "isotropic":
+        return ""
+    return f" ({AT_RANDOM})"
 
 
 def in_units(value: float, unit: str) -> Quantity:
@@ -183,33 +248,25 @@ def times(ratio: float) -> str:
     return f"{ratio:.2f} ×" if 0.01 <= ratio < 10 else f"{number(ratio)} ×"
 
 
-def expectation_note(head: HeadResult) -> str:
-    """What the second column is, or why it is empty."""
-    if head.expectation.kind == "isotropic":
-        return (
-            "at random: what these very tokens would give in random directions; a head outside 99 % of that is "
-            "aligned with them"
-        )
-    if head.expectation.kind is None:
-        return f"not predicted: {head.expectation.reason}"
-    return ""
-
-
-def heads_table(record: RunRecord) -> Table:
-    """One line per head; where there are too many, those of the shown head's layer."""
+def heads_table(record: RunRecord, most: int) -> Table:
+    """One line per head; where there are more than so many, those of the shown head's layer, it first."""
     heads = record.heads
-    title = "Heads"
-    if len(heads) > MOST_HEADS:
-        layer = record.shown.layer
-        heads = [head for head in heads if head.layer == layer][:MOST_HEADS]
-        title = f"Heads of layer {layer} ({len(heads)} of {len(record.heads)}: --layers and --heads choose)"
+    remarks = []
+    if len(heads) > most:
+        shown = record.shown
+        own = [head for head in heads if head.layer == shown.layer]
+        heads = own[:most] if shown in own[:most] else [shown, *own[: most - 1]]
+        remarks.append(f"{len(heads)} of {len(record.heads)}")
     columns = ["", "Var(score)", "entropy", "keys", "max p", "on key 0"]
-    note = "entropy: share of what is possible; keys: effective number; max p: mean of each row's largest weight"
+    note = "entropy: share of what is possible; keys: effective number; max p: a row's largest weight, mean"
     rows = [head_row(record, head) for head in heads]
+    kinds = {head.expectation.kind for head in heads}
     if any(head.expectation.scores is not None for head in heads):
-        columns.insert(2, "expected")
-        note = f"expected: predicted where ± stands, else if the tokens pointed in random directions; {note}"
+        expected = "predicted" if kinds == {"population"} else "at random" if kinds == {"isotropic"} else "expected"
+        columns.insert(2, expected)
         rows = [[*row[:2], expected_variance(head), *row[2:]] for row, head in zip(rows, heads, strict=True)]
+        remarks += [AT_RANDOM] if expected == "at random" else []
+    title = f"Heads ({'; '.join(remarks)})" if remarks else "Heads"
     return Table(title=title, columns=columns, rows=rows, note=note)
 
 
@@ -239,8 +296,9 @@ def steps_table(record: RunRecord) -> Table:
             equation = "T3" if spec.norm_position == "post" else "T2"
         named = f"{step.name} = {equation}" if step.name != "X" else "X, the input"
         rows.append((named, step.mean, step.variance, step.norm))
+    drawn = weights_in_words(record)
     title = "The block's steps" if record.n_layers == 1 else f"The block's steps, layer {record.shown.layer}"
-    return Table(title=title, columns=("", "mean", "variance", "‖token‖"), rows=rows, note=weights_in_words(record))
+    return Table(title=f"{title} ({drawn})" if drawn else title, columns=("", "mean", "variance", "length"), rows=rows)
 
 
 def weights_in_words(record: RunRecord) -> str:
@@ -251,5 +309,5 @@ def weights_in_words(record: RunRecord) -> str:
     if not drawn:
         return ""
     if all(name.startswith("mlp.") for name in drawn):
-        return f"feed-forward weights: {record.drawn}; the attention's are the file's"
+        return f"feed-forward weights: {record.drawn}"
     return f"{record.drawn}, because the weights file has none: {', '.join(drawn)}"

@@ -5,19 +5,56 @@ from attnlab.experiments.run_report import MOST_HEADS, counted, scale_in_words
 from attnlab.experiments.variance_block import BlockRecord, HeadScores
 from attnlab.experiments.variance_report import signed
 from attnlab.maths.architecture import BlockSpec
-from attnlab.records import Cell, Finding, Part, Report, Table
+from attnlab.records import Cell, Dots, Figure, Finding, Mark, Part, Report, Table
 from attnlab.show.numbers import number
 
 
 def report(record: BlockRecord) -> Report:
-    """The block's heads if there is a block, then the common initialisations."""
-    parts: list[Part] = []
-    heading = f"What scores start with · seed {record.seed}"
+    """The block's heads if there is a block, else the common initialisations."""
+    starts: list[Part] = [Finding(text=starts_finding(record)), starts_table(record)]
+    if record.spec is None or not record.heads:
+        following = ["attnlab variance --config gpt2-small", "attnlab variance --dk 64"]
+        return Report(heading=f"What scores start with · seed {record.seed}", parts=starts, next=following)
+    return Report(
+        heading=block_heading(record, record.spec),
+        parts=[Finding(text=heads_finding(record)), heads_table(record)],
+        details=starts,
+        next=["attnlab variance --inits"],
+    )
+
+
+def figures(record: BlockRecord) -> list[Figure]:
+    """One figure: the block's heads if there is a block, else the common initialisations."""
+    meant = Mark(x=1.0, label="1, which ÷ √d_k is meant to give")
     if record.spec is not None and record.heads:
-        heading = block_heading(record, record.spec)
-        parts += [Finding(text=heads_finding(record)), heads_table(record)]
-    parts += [Finding(text=starts_finding(record)), starts_table(record)]
-    return Report(heading=heading, parts=parts)
+        heads = record.heads[:MOST_HEADS]
+        laws = [head.expected for head in heads if head.expected is not None]
+        dots = Dots(
+            title=heads_finding(record).rstrip("."),
+            quantity="variance of the scores",
+            names=[f"head {head.head}" for head in heads],
+            measured=[head.variance for head in heads],
+            predicted=laws if len(laws) == len(heads) else (),
+            mark=meant,
+        )
+        return [Figure(name="variance", drawable=dots)]
+    low, high = (number(end) for end in ends(record))
+    dots = Dots(
+        title=f"The common ways to draw W_Q and W_K start the scores' variance anywhere from {low} to {high}",
+        quantity="variance of the scores of unit-variance inputs",
+        names=[result.start.name for result in record.starts],
+        measured=[result.measured for result in record.starts],
+        predicted=[result.start.score_variance for result in record.starts],
+        mark=meant,
+        log_x=True,
+    )
+    return [Figure(name="variance", drawable=dots)]
+
+
+def ends(record: BlockRecord) -> tuple[float, float]:
+    """The least and the largest variance that an initialisation gives."""
+    variances = [result.start.score_variance for result in record.starts]
+    return min(variances), max(variances)
 
 
 def block_heading(record: BlockRecord, spec: BlockSpec) -> str:
@@ -51,10 +88,10 @@ def heads_table(record: BlockRecord) -> Table:
     cut = f" (the first {MOST_HEADS} of {len(record.heads)})" if len(record.heads) > MOST_HEADS else ""
     return Table(
         title=f"The first layer's heads{cut}",
-        columns=("head", "Var(score)", "predicted", "off", "c²‖M‖²"),
+        columns=("head", "Var(score)", "predicted", "off", "of two tokens"),
         rows=rows,
         note="off: standard errors from what the weights predict for these tokens, which meet themselves on the "
-        "diagonal and share queries and keys; c²‖M‖²: of two different tokens, M = W_Q W_Kᵀ and c the scale",
+        "diagonal and share queries and keys; of two tokens: by the weights, of two different ones without biases",
     )
 
 
@@ -65,10 +102,10 @@ def off(head: HeadScores) -> Cell:
 
 def starts_finding(record: BlockRecord) -> str:
     """How far apart the common initialisations start."""
-    variances = [result.start.score_variance for result in record.starts]
+    low, high = (number(end) for end in ends(record))
     return (
         f"Dividing by √d_k does not make the variance 1: the common ways to draw W_Q and W_K start it anywhere from "
-        f"{number(min(variances))} to {number(max(variances))}. It is (d σ²)², σ² the variance of their entries."
+        f"{low} to {high}. It is (d σ²)², σ² the variance of their entries."
     )
 
 

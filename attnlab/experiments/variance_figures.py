@@ -7,6 +7,7 @@ import numpy as np
 
 from attnlab.experiments.variance import VarianceRecord
 from attnlab.experiments.variance_report import AGREES
+from attnlab.experiments.variance_slide import slide
 from attnlab.experiments.variance_softmax import SoftmaxResult
 from attnlab.records import Figure, Line, Mark, Panels, Series
 from attnlab.show.numbers import number
@@ -18,9 +19,9 @@ _PER_DOUBLING = 4
 
 
 def figures(record: VarianceRecord) -> list[Figure]:
-    """One figure of a sweep, none of a single width: a lone point says less than its numbers."""
+    """One figure: of a sweep variance and entropy against d_k, of a single width its distribution and its softmax."""
     if len(record.rows) < 2:
-        return []
+        return [slide(record)]
     widths = theory_widths(record)
     panels = [variance_panel(record, widths)]
     sides = [(row.d_k, row.unscaled, row.scaled) for row in record.rows if row.unscaled and row.scaled]

@@ -17,9 +17,16 @@ ENTRIES = {"normal": "normal", "uniform": "uniform (±√3)", "sign": "±1"}
 
 def report(record: VarianceRecord) -> Report:
     """One width: both columns side by side. Several: a row each."""
-    parts = single_parts(record.config, record.rows[0]) if len(record.rows) == 1 else sweep_parts(record)
-    parts.append(Finding(text=closing_note(record), kind="note"))
-    return Report(heading=heading(record), parts=parts)
+    single = len(record.rows) == 1
+    parts, details = single_parts(record.config, record.rows[0]) if single else sweep_parts(record)
+    d_k = record.rows[0].d_k if single else 64
+    following = ["attnlab variance", "attnlab variance --inits"] if single else ["attnlab variance --dk 64"]
+    return Report(
+        heading=heading(record),
+        parts=parts,
+        details=[*details, Finding(text=closing_note(record), kind="note")],
+        next=[*following, f"attnlab gradient --dk {d_k}" if single else "attnlab gradient"],
+    )
 
 
 def heading(record: VarianceRecord) -> str:
@@ -34,14 +41,16 @@ def heading(record: VarianceRecord) -> str:
 # --- one width
 
 
-def single_parts(config: VarianceConfig, row: VarianceRow) -> list[Part]:
-    """The finding, the table of two columns, and what freezes."""
+def single_parts(config: VarianceConfig, row: VarianceRow) -> tuple[list[Part], list[Part]]:
+    """The finding, the table of two columns, and what freezes; and the details."""
     parts: list[Part] = [Finding(text=variance_finding(row)), side_by_side(config, row)]
+    details: list[Part] = []
     if row.unscaled is not None and row.scaled is not None:
         parts.append(Finding(text=freezing_finding(row.d_k, row.unscaled, row.scaled)))
+        details.append(Finding(text=freezing_law(row.unscaled.keys), kind="note"))
     if row.matrix is not None and row.matrix.z is not None:
-        parts.append(Finding(text=matrix_note(config, row.d_k, row.matrix), kind="note"))
-    return parts
+        details += [matrix_table(config, row, row.matrix), Finding(text=matrix_note(config, row.d_k, row.matrix))]
+    return parts, details
 
 
 def variance_finding(row: VarianceRow) -> str:
@@ -71,12 +80,19 @@ def side_by_side(config: VarianceConfig, row: VarianceRow) -> Table:
         ("variance", *both(row.pairs, row.d_k)),
         ("  theory", row.pairs.expected, row.pairs.expected / row.d_k),
     ]
-    if row.matrix is not None:
-        n, m = matrix_shape(config.keys)
-        rows.append((f"as a {n:,} × {m:,} matrix", *both(row.matrix, row.d_k)))
     if row.unscaled is not None and row.scaled is not None:
         rows += softmax_rows(row.unscaled, row.scaled)
     return Table(title="", columns=("", "unscaled", f"÷ √{row.d_k} (same draws)"), rows=rows, note=table_note(config))
+
+
+def matrix_table(config: VarianceConfig, row: VarianceRow, matrix: ScoreResult) -> Table:
+    """The variance of every query with every key."""
+    n, m = matrix_shape(config.keys)
+    return Table(
+        title="",
+        columns=("", "unscaled", f"÷ √{row.d_k}"),
+        rows=[(f"as a {n:,} × {m:,} matrix", *both(matrix, row.d_k))],
+    )
 
 
 def both(scores: ScoreResult, d_k: int) -> tuple[Quantity, Quantity]:
@@ -126,20 +142,28 @@ def table_note(config: VarianceConfig) -> str:
 def freezing_finding(d_k: int, unscaled: SoftmaxResult, scaled: SoftmaxResult) -> str:
     """Where the softmax freezes, why there, and on which side of it this width is."""
     keys = unscaled.keys
-    point = freezing_deviation(keys) ** 2
     left, kept = (number(side.effective_keys.value or 0.0) for side in (unscaled, scaled))
-    if d_k >= point:
+    if d_k >= freezing_deviation(keys) ** 2:
         state = f"Unscaled, the softmax has frozen: {left} effective keys of {keys:,}; scaled, {kept}."
     else:
         state = f"Unscaled, the softmax is not frozen yet: {left} effective keys of {keys:,}; scaled, {kept}."
-    return f"{state} {why_there(keys, point)}"
+    return f"{state} {where_it_freezes(keys)}"
 
 
-def why_there(keys: int, point: float) -> str:
-    """The freezing point 2 ln N in a sentence."""
+def where_it_freezes(keys: int) -> str:
+    """The freezing point in a sentence."""
+    point = freezing_deviation(keys) ** 2
     return (
-        f"It freezes from d_k ≈ 2 ln {keys:,} = {point:.1f} on: N scores of variance d_k sum to about N e^(d_k/2), "
-        "until the largest alone, e^√(2 d_k ln N), is as much as all of that."
+        f"It freezes about d_k = 2 ln {keys:,} = {point:.1f}: there, of many keys, the largest e^score is as much as "
+        "all the others together."
+    )
+
+
+def freezing_law(keys: int) -> str:
+    """Why there."""
+    return (
+        f"Why from 2 ln {keys:,} on: N scores of variance d_k sum to about N e^(d_k/2), until the largest alone, "
+        "e^√(2 d_k ln N), is as much as all of that."
     )
 
 
@@ -160,15 +184,35 @@ def matrix_note(config: VarianceConfig, d_k: int, matrix: ScoreResult) -> str:
 # --- a sweep
 
 
-def sweep_parts(record: VarianceRecord) -> list[Part]:
-    """The finding and a table of the scores; the same of the softmax."""
-    parts: list[Part] = [Finding(text=sweep_finding(record)), scores_table(record)]
+def sweep_parts(record: VarianceRecord) -> tuple[list[Part], list[Part]]:
+    """The findings and a table; and the details."""
+    parts: list[Part] = [Finding(text=sweep_finding(record))]
     if record.config.correlation:
-        return parts
+        return [*parts, scores_table(record)], []
     last = record.rows[-1]
-    if last.unscaled is not None and last.scaled is not None:
-        parts += [Finding(text=freezing_sweep(record)), softmax_table(record)]
-    return parts
+    if last.unscaled is None or last.scaled is None:
+        return [*parts, scores_table(record)], []
+    parts += [both_table(record), Finding(text=freezing_sweep(record))]
+    return parts, [
+        scores_table(record),
+        softmax_table(record),
+        Finding(text=freezing_law(record.config.keys), kind="note"),
+    ]
+
+
+def both_table(record: VarianceRecord) -> Table:
+    """The scores' variance and the softmax's entropy by width, unscaled and scaled."""
+    rows: list[tuple[Cell, ...]] = []
+    for row in record.rows:
+        sides = [None if side is None else side.entropy.value for side in (row.unscaled, row.scaled)]
+        measured, scaled = both(row.pairs, row.d_k)
+        rows.append((f"{row.d_k:,}", measured, row.pairs.expected, off(row.pairs), scaled, *sides))
+    return Table(
+        title="",
+        columns=("d_k", "Var(q·k)", "theory", "off", "÷ √d_k", "entropy", "scaled"),
+        rows=rows,
+        note=f"off: standard errors from theory; entropy: of the softmax over {record.config.keys:,} keys, in nat",
+    )
 
 
 def sweep_finding(record: VarianceRecord) -> str:
@@ -228,14 +272,9 @@ def freezing_sweep(record: VarianceRecord) -> str:
     first, last = record.rows[0], record.rows[-1]
     ends = [row.unscaled.entropy.value or 0.0 for row in (first, last) if row.unscaled is not None]
     kept = [row.scaled.entropy.value or 0.0 for row in (first, last) if row.scaled is not None]
-    sides = [side for row in record.rows for side in (row.unscaled, row.scaled) if side is not None]
-    worst = max([abs(side.z) for side in sides if side.z is not None], default=None)
-    law = "" if worst is None else f" The exact law is met within {worst:.1f} standard errors throughout."
     return (
-        f"Unscaled, the entropy of the softmax over {keys:,} keys goes from {ends[0]:.2f} at d_k {first.d_k:,} to "
-        f"{ends[-1]:.2f} at {last.d_k:,}, of {math.log(keys):.2f} nat; scaled, from {kept[0]:.2f} to {kept[-1]:.2f}. "
-        + why_there(keys, freezing_deviation(keys) ** 2)
-        + law
+        f"Unscaled, the entropy falls from {ends[0]:.2f} at d_k {first.d_k:,} to {ends[-1]:.2f} at {last.d_k:,}, of "
+        f"{math.log(keys):.2f} nat; scaled, from {kept[0]:.2f} to {kept[-1]:.2f}. {where_it_freezes(keys)}"
     )
 
 
@@ -246,7 +285,10 @@ def softmax_table(record: VarianceRecord) -> Table:
         if row.unscaled is not None and row.scaled is not None:
             sides = [(side.entropy, side.expected_entropy) for side in (row.unscaled, row.scaled)]
             rows.append((f"{row.d_k:,}", *sides[0], *sides[1], percent(row.unscaled.saturated_fraction).value))
+    softmaxes = [side for row in record.rows for side in (row.unscaled, row.scaled) if side is not None]
+    worst = max([abs(side.z) for side in softmaxes if side.z is not None], default=None)
     note = "above 0.99: share of rows, unscaled, in which one key holds more than 0.99"
+    note += "" if worst is None else f"; theory: exact, met within {worst:.1f} standard errors throughout"
     if record.config.distribution != "normal":
         note += f"; {NO_LAW}"
     return Table(

@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+
 from attnlab.maths.entries import Distribution, entries, pair_products
 from attnlab.maths.moments import Moments, merged, moments
+from attnlab.maths.precision import Array
 from attnlab.maths.weights import stream
 
 #: Numbers drawn per chunk, q and k together: 1 MiB, which stays in a core's cache.
@@ -19,6 +22,8 @@ CHUNK = 1 << 18
 STEP = 16
 #: Scores of the matrix, at most: longer rows make it less tall.
 MOST_SCORES = 1 << 22
+#: Scores behind a histogram: its bins are then sure to a tenth.
+MOST_PICTURED = 10_000
 #: Chunks under way or waiting to be merged, per thread.
 _AHEAD = 4
 #: After d_k, in the keys of the random streams of role "variance.softmax": the matrix, or a block of a softmax.
@@ -77,6 +82,19 @@ def pair_moments(
         if chunk % STEP == 0:
             advance()
     return total
+
+
+def some_products(seed: int, d_k: int, samples: int, distribution: Distribution, correlation: float = 0.0) -> Array:
+    """The first q·k of those pairs, MOST_PICTURED at most: what a picture of them is made of."""
+    chunks, found, count = pair_chunks(samples, d_k), [], 0
+    for chunk in range(chunks.number):
+        rng = stream(seed, "variance", d_k, chunk)
+        found.append(pair_products(rng, chunks.pairs(chunk), d_k, distribution, correlation))
+        count += len(found[-1])
+        if count >= MOST_PICTURED:
+            break
+    products: Array = np.concatenate(found)[:MOST_PICTURED]
+    return products
 
 
 def in_order(work: Callable[[int], T], numbers: Iterable[int], threads: int) -> Iterator[T]:

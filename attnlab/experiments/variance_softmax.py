@@ -13,6 +13,7 @@ from attnlab.maths.dense import dense_statistics
 from attnlab.maths.entries import Distribution, entries
 from attnlab.maths.inputs import attention_inputs
 from attnlab.maths.precision import Array
+from attnlab.maths.softmax import softmax
 from attnlab.maths.statistics import HeadStatistics
 from attnlab.maths.weights import stream
 from attnlab.records import Quantity
@@ -140,6 +141,16 @@ def _statistics(q: Array, k: Array, scale: float) -> HeadStatistics:
 def _block(seed: int, d_k: int, keys: int, distribution: Distribution, block: int) -> tuple[Array, Array]:
     rng = stream(seed, "variance.softmax", d_k, BLOCK, block)
     return entries(rng, (block_queries(keys), d_k), distribution), entries(rng, (keys, d_k), distribution)
+
+
+def one_softmax(seed: int, d_k: int, keys: int, distribution: Distribution, *, scales: Sequence[float]) -> list[Array]:
+    """The weights of one query of the first block, (keys,), at each scale: the median one by the first's largest."""
+    q, k = _block(seed, d_k, keys, distribution, 0)
+    scores = (q @ k.T).astype(np.float64)
+    of_scale = [softmax(scale * scores).weights for scale in scales]
+    largest = of_scale[0].max(axis=1)
+    usual = int(np.argsort(largest)[len(largest) // 2])
+    return [weights[usual] for weights in of_scale]
 
 
 def _mean(of_groups: Sequence[Array], rows: int) -> Quantity:

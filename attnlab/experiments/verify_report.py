@@ -22,20 +22,37 @@ SAID = (
 
 
 def report(record: VerifyRecord, *, explain: bool = False) -> Report:
-    """The verdicts in a table, or each claim explained."""
+    """The verdicts in a table, or each claim explained; how each was tried are its details."""
     config, count = record.config, len(record.tried)
     times = f" · {config.samples:,} × the usual samples" if config.samples > 1 else ""
     heading = f"{count} claims of the course" if count > 1 else named(record.tried[0])
     parts: list[Part] = [Finding(text=surprise(one)) for one in record.tried if not one.as_expected]
-    if explain:
+    details: list[Part] = []
+    if explain and count > 1:
         for one in record.tried:
-            parts += [Finding(text=named(one))] if count > 1 else []
-            parts += explanation(one)
+            parts += [Finding(text=named(one)), *in_short(one)]
+            details += [Finding(text=named(one)), *explanation(one), *how_tried(one)]
+    elif explain:
+        parts += explanation(record.tried[0])
+        details += how_tried(record.tried[0])
     else:
-        parts.append(Finding(text=count_in_words(record.tried)))
-        parts.append(verdict_table(record.tried, details=bool(config.claims)))
-        parts.append(Finding(text=pointer(record.tried), kind="note"))
-    return Report(heading=f"{heading} · seed {config.seed}{times}", parts=parts)
+        parts += [Finding(text=count_in_words(record.tried)), verdict_table(record.tried, details=bool(config.claims))]
+        for one in record.tried:
+            details += [Finding(text=named(one)), *how_tried(one)]
+    return Report(
+        heading=f"{heading} · seed {config.seed}{times}",
+        parts=parts,
+        details=details,
+        next=[] if explain and count == 1 else [pointer(record.tried)],
+    )
+
+
+def in_short(one: Tried) -> list[Part]:
+    """A claim among others: the verdict with its numbers, and what remains."""
+    said = f"{one.verdict.capitalize()}. {one.evidence.finding}"
+    if one.verdict == "holds":
+        return [Finding(text=said, kind="note")]
+    return [Finding(text=f"{said} What remains: {one.claim.remains}", kind="note")]
 
 
 def named(one: Tried) -> str:
@@ -69,7 +86,7 @@ def count_in_words(tried: Sequence[Tried]) -> str:
 def pointer(tried: Sequence[Tried]) -> str:
     """How to learn why."""
     ids = [one.claim.id for one in tried]
-    return f"`attnlab verify {MOST_TELLING if MOST_TELLING in ids else ids[-1]} --explain` says why."
+    return f"attnlab verify {MOST_TELLING if MOST_TELLING in ids else ids[-1]} --explain"
 
 
 def mended_only(one: Tried) -> bool:
@@ -102,7 +119,7 @@ def lines(text: str, width: int) -> str:
 
 
 def explanation(one: Tried) -> list[Part]:
-    """One claim: its words, the verdict with its numbers, why, the proof, what was tried, and what remains."""
+    """One claim: its words, the verdict with its numbers, why, the proof, what was not tried, and what remains."""
     claim, evidence = one.claim, one.evidence
     parts: list[Part] = [
         Finding(text=f"“{claim.quote}”\n(“{claim.translation}”)", kind="note"),
@@ -111,14 +128,18 @@ def explanation(one: Tried) -> list[Part]:
     ]
     if one.proof is not None:
         parts.append(Finding(text=said_of_the_proof(one), kind="note"))
-    parts.append(Finding(text=f"Tried: {claim.method}", kind="note"))
-    if claim.source:
-        parts.append(Finding(text=f"Sources: {claim.source}", kind="note"))
-    parts += trial_tables(evidence)
-    parts += evidence.tables
     if claim.not_tried:
         parts.append(Finding(text=f"Not tried here: {claim.not_tried}.", kind="note"))
     return [*parts, Finding(text=f"What remains: {claim.remains}")]
+
+
+def how_tried(one: Tried) -> list[Part]:
+    """One claim: how it was tried, after whom, and every number found."""
+    claim = one.claim
+    parts: list[Part] = [Finding(text=f"Tried: {claim.method}", kind="note")]
+    if claim.source:
+        parts.append(Finding(text=f"Sources: {claim.source}", kind="note"))
+    return [*parts, *trial_tables(one.evidence), *one.evidence.tables]
 
 
 def said_of_the_proof(one: Tried) -> str:

@@ -22,10 +22,16 @@ def figure_data(figure: records.Figure) -> tuple[Sequence[str], list[Row]] | Non
             first = maps.grids[0]
             return ("map", first.row_axis, first.column_axis, "value"), list(_cells(maps))
         case records.Histogram() as histogram:
-            bins = zip(histogram.edges[:-1], histogram.edges[1:], histogram.density, strict=True)
-            theory = zip(histogram.theory_x, histogram.theory_density, strict=True)
-            rows: list[Row] = [("measured", *bar) for bar in bins]
-            return ("kind", "from", "to", "density"), rows + [("theory", x, x, y) for x, y in theory]
+            return ("kind", "from", "to", "density"), list(_bins(histogram))
+        case records.SideBySide() as pictures:
+            rows = [(one.title, *row) for one in pictures.above for row in _bins(one)]
+            bars = [(one.title, "weight", i, i, y) for one in pictures.below for i, y in enumerate(one.heights)]
+            return ("picture", "kind", "from", "to", "value"), [*rows, *bars]
+        case records.Dots() as dots:
+            predicted: Sequence[float | None] = dots.predicted or [None] * len(dots.names)
+            found = zip(dots.names, dots.measured, predicted, strict=True)
+            lines: list[Row] = [(name, one.value, one.standard_error, law) for name, one, law in found]
+            return ("name", "measured", "standard_error", "predicted"), lines
         case records.Series() as series:
             return ("line", "kind", "x", "y", "standard_error"), list(_points(series))
         case records.Panels() as panels:
@@ -33,6 +39,13 @@ def figure_data(figure: records.Figure) -> tuple[Sequence[str], list[Row]] | Non
             return columns, [(series.y_axis, *point) for series in panels.panels for point in _points(series)]
         case unknown:
             assert_never(unknown)
+
+
+def _bins(histogram: records.Histogram) -> Iterator[Row]:
+    for low, high, density in zip(histogram.edges[:-1], histogram.edges[1:], histogram.density, strict=True):
+        yield "measured", low, high, density
+    for x, density in zip(histogram.theory_x, histogram.theory_density, strict=True):
+        yield "theory", x, x, density
 
 
 def _cells(maps: records.GridMaps) -> Iterator[Row]:

@@ -26,6 +26,8 @@ _CELL, _MOST_CELLS, _OVERHANG = 5, 20, 2
 _LABEL, _SHORT_LABEL = 12, 6
 #: Larger matrices: the rows drawn with half blocks, the rows drawn a line each, the rows or columns still named.
 _HALF_ROWS, _FULL_ROWS, _NAMED = 64, 40, 40
+#: Lines of a matrix that is too large to stand there row by row.
+_AVERAGED_LINES = 20
 #: Vertical headings take at most so many lines.
 _HEADING = 10
 #: Cells from one index on an axis to the next.
@@ -182,6 +184,8 @@ def _shaded_cells(grid: Grid, screen: _Screen) -> list[Text]:
 def _layout(grid: Grid, screen: _Screen, rows_per_line: int) -> _Layout:
     rows, columns = grid.values.shape
     most_rows = _FULL_ROWS if rows_per_line == 1 else _HALF_ROWS
+    if rows > most_rows:
+        most_rows = _AVERAGED_LINES * rows_per_line
     named = bool(grid.row_labels) and rows <= min(most_rows, _NAMED)
     tokens = [screen.label(name, _LABEL) for name in grid.row_labels] if named else []
     ticks = max(len(str(rows)), *(cell_len(token) for token in tokens), 0)

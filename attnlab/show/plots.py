@@ -10,10 +10,12 @@ from attnlab import records
 from attnlab.show import palette
 from attnlab.show.canvas import TITLE_COLUMNS, drawable, new_figure, saved, style
 from attnlab.show.diagrams import drawing
+from attnlab.show.dots import dot_figure
 from attnlab.show.encoding import shortened, token_label
 from attnlab.show.heatmap import area_averages
 from attnlab.show.lines import legend, line_figure, panel_figure
 from attnlab.show.numbers import weight
+from attnlab.show.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +56,10 @@ def draw(figure: records.Figure) -> "Figure":
                 return _grid_maps(maps)
             case records.Histogram() as histogram:
                 return _bars(histogram)
+            case records.SideBySide() as pictures:
+                return side_by_side(pictures)
+            case records.Dots() as dots:
+                return dot_figure(dots)
             case records.Series() as series:
                 return line_figure(series)
             case records.Panels() as panels:

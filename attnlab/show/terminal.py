@@ -48,13 +48,25 @@ def console(*, stream: TextIO, colour: bool | None = None, width: int | None = N
     )
 
 
-def render(report: Report, console: Console) -> None:
-    """Print the report's heading and its parts in order, a blank line between them."""
+def render(report: Report, console: Console, *, details: bool = False) -> None:
+    """Print the report's heading and its parts in order, a blank line between them; then what to try next."""
+    checks = () if report.checks is None else (report.checks,)
     with console:  # all of it in one write
         _print_text(report.heading, console)
-        for part in report.parts:
+        for part in (*report.parts, *(report.details if details else ()), *checks):
             console.print()
             _print_part(part, console)
+        if said := pointers(report, details=details):
+            console.print()
+            for line in _lines([f"{'Next' if report.next else 'More'}: {said[0]}", *said[1:]], " · ", console.width):
+                _print_text(line, console, style="dim")
+
+
+def pointers(report: Report, *, details: bool) -> list[str]:
+    """What the last line points at: commands to try next, and the details where they are not there already."""
+    if details or not report.details:
+        return [*report.next]
+    return [*report.next, "more: --details"] if report.next else ["--details"]
 
 
 def _pipe_width() -> int:
