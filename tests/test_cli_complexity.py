@@ -16,7 +16,7 @@ from attnlab.measure.machine import this_machine
 from tests.commands import attnlab, error_line, printed_json, stopped, written
 
 #: Over in a second or two.
-SMALL = ("--min-n", "16", "--max-n", "40", "--d", "4")
+SMALL = ("--min-n", "16", "--max-n", "40", "--d", "4", "--repeats", "7")
 FEW = (*SMALL, "--mechanism", "hash", "--mechanism", "linear", "--mechanism", "full", "--kernel", "dense")
 
 
@@ -55,6 +55,7 @@ def test_a_kernel_alone_means_full_attention(tmp_path: Path) -> None:
 
 def test_a_sweep_of_widths(tmp_path: Path) -> None:
     arguments = ("--sweep", "d", "--max-n", "32", "--min-d", "8", "--max-d", "20", "--mechanism", "linear")
+    arguments += ("--repeats", "7")
     document = printed_json("complexity", *arguments, cwd=tmp_path)
     assert {point["n"] for point in document["points"]} == {32}
     assert [point["d"] for point in document["points"]] == document["config"]["d"]
@@ -74,7 +75,11 @@ def test_blocks(tmp_path: Path) -> None:
          "expected --max-n 146 or more, or a smaller --min-n"),
         (("--min-n", "0"), "complexity: --min-n 0; expected 8 or more"),
         (("--mechanism", "fast"), "complexity: --mechanism 'fast'; expected full, window, linear, fourier, argmax, "
-         "sorted or hash"),
+         "sorted, hash or all"),
+        (("--budget", "soon"), "complexity: --budget 'soon'; expected a time such as 45s or 5m"),
+        (("--budget", "0s"), "complexity: --budget '0s'; expected a time such as 45s or 5m"),
+        (("--budget", "9s", "--repeats", "9"), "complexity: --budget: not together with --repeats, which says how many "
+         "timings there are"),
         (("--kernel", "gpu"), "complexity: --kernel 'gpu'; expected dense, streaming, compiled, query or torch"),
         (("--part", "all"), "complexity: --part 'all'; expected core or block"),
         (("--sweep", "h"), "complexity: --sweep 'h'; expected n or d"),
@@ -123,7 +128,7 @@ def keys(folder: Path) -> list[dict[str, Any]]:
     ],
 )
 def test_an_interrupted_run_is_taken_up(number: signal.Signals, word: str, code: int, tmp_path: Path) -> None:
-    ended = stopped(number, 30, "complexity", *FEW, "--repeats", "8", "--out", "here", "--no-figures", cwd=tmp_path)
+    ended = stopped(number, 30, "complexity", *FEW, "--out", "here", "--no-figures", cwd=tmp_path)
     folder = tmp_path / "here"
     kept = keys(folder)
     assert len(kept) == 30
@@ -135,13 +140,13 @@ def test_an_interrupted_run_is_taken_up(number: signal.Signals, word: str, code:
     assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"] == "interrupted"
     # A person would rather not wait for all of them: what is asked for is what the run itself says.
     manifest = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    assert manifest["config"]["repeats"] == 8
+    assert manifest["config"]["repeats"] == 7
     ended = attnlab("complexity", "--resume", "here", "--no-figures", cwd=tmp_path)
     assert (ended.code, ended.err) == (0, "")
     again = keys(folder)
     assert again[: len(kept)] == kept
     sizes = manifest["config"]["n"]
-    assert len(again) == (7 * len(sizes) + 1) * 8 + 3 * len(sizes)
+    assert len(again) == (7 * len(sizes) + 1) * 7 + 3 * len(sizes)
     assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"] == "complete"
     assert error_line(attnlab("complexity", "--resume", "here", cwd=tmp_path), 2) == (
         "complexity: --resume here: the run is complete; there is nothing to take up"

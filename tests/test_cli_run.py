@@ -40,7 +40,9 @@ class TestTheBareCommand:
         assert (default.code, default.err) == (0, "")
         for word in (*SENTENCE, "[CLS]", "[SEP]"):
             assert word in default.out
-        assert '"bank" looks most at "river" (0.69), which gives 0.18 back: not symmetric.' in default.out.replace("\n", " ")
+        assert '"bank" looks most at "river" (0.69), which gives 0.18 back: not symmetric.' in default.out.replace(
+            "\n", " "
+        )
         for step in (f"{name} = " for name in STEPS):
             assert step in default.out
         for part in ("rows sum to 1", "no negative weight", "‖o‖ ≤ max‖v‖", "T1 … H equal their equations", "Var("):

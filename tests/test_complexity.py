@@ -4,17 +4,18 @@ import dataclasses
 import functools
 import json
 import math
+import re
 import time
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import pytest
 
 from attnlab.errors import AttnlabError, InputError, MemoryRefused, UsageError
 from attnlab.experiments import complexity
-from attnlab.experiments.complexity import chosen_variants, installed, require_sound, run
+from attnlab.experiments.complexity import KEPT, Telling, chosen_variants, installed, require_sound, run
 from attnlab.experiments.complexity_checks import equality_checks
 from attnlab.experiments.complexity_crossovers import crossovers
 from attnlab.experiments.complexity_document import COLUMNS, csv_table, document, settings
@@ -34,7 +35,7 @@ from attnlab.theory import mechanism_costs as costs
 from tests.rendered import whole
 
 SIZES = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
-CONFIG = ComplexityConfig(n=SIZES, kernels=("dense", "streaming", "query"))
+CONFIG = ComplexityConfig(n=SIZES, mechanisms=MECHANISMS, kernels=("dense", "streaming", "query"))
 
 #: Seconds of a call at N.
 LAWS: Mapping[str, Callable[[float], float]] = {
@@ -70,12 +71,13 @@ def clock(laws: Mapping[str, Callable[[float], float]]) -> Callable[..., dict[st
         done: Mapping[str, Sequence[float]],
         on_sample: Callable[[str, float, int], None],
         advance: Callable[[], None],
+        clock: Callable[[], int],
     ) -> dict[str, Timing]:
         rng = np.random.default_rng(seed)
         timings = {}
         for task in tasks:
             key, _, rest = task.key.rpartition("/")[0].rpartition("/")
-            law = laws[key](float(rest)) if key else 1e-3
+            law = laws[key](float(rest)) if key else 1e-2
             samples = [*done.get(task.key, ())]
             for _ in range(repeats - len(samples)):
                 samples.append(law * math.exp(0.01 * rng.standard_normal()))
@@ -90,7 +92,6 @@ def clock(laws: Mapping[str, Callable[[float], float]]) -> Callable[..., dict[st
 def lay_down_laws(monkeypatch: pytest.MonkeyPatch) -> None:
     """No clock, no memory: what takes time is a law."""
     monkeypatch.setattr(complexity, "time_interleaved", clock(LAWS))
-    monkeypatch.setattr(complexity, "matrix_product_speed", lambda: 200.0)
     monkeypatch.setattr(complexity, "peak_bytes", by_formula)
     monkeypatch.setattr(complexity, "agreement", lambda predicted, peak: f"{predicted} {peak.traced}")
     monkeypatch.setattr(Variant, "prepare", lambda v, setting, part: lambda: np.zeros(setting.n))
@@ -362,9 +363,9 @@ class TestReport:
     def test_the_orders_have_a_line_each(self, record: ComplexityRecord) -> None:
         table = report(record).parts[1]
         assert isinstance(table, Table)
-        said = {row[0]: (row[1], row[3]) for row in table.rows}
-        assert said["full, dense"] == ("N²", "N")  # the stand-in for memory is linear
-        assert said["sorted lookup"] == ("N log N", "N")
+        said = {row[0]: (row[1], row[3], row[4]) for row in table.rows}
+        assert said["full, dense"] == ("N²", "N²", "N")  # the stand-in for memory is linear
+        assert said["sorted lookup"] == ("N log N", "N log N", "N")
 
     def test_streaming_memory_is_fitted_where_its_panels_have_their_full_height(self, record: ComplexityRecord) -> None:
         streaming, dense = (record.fit(full_variant(kernel), "memory") for kernel in ("streaming", "dense"))
@@ -402,12 +403,13 @@ class TestReport:
         none = dataclasses.replace(record, variants=[v for v in record.variants if v.mechanism != "full"])
         assert doubling(none) == []
 
-    def test_a_speed_beyond_the_machine_s_own_is_said_in_times(self, record: ComplexityRecord) -> None:
+    def test_no_speed_is_beyond_the_machine_s_own(self, record: ComplexityRecord) -> None:
         """As where its matrix product was timed while the machine was busy."""
         point = next(point for point in record.points if point.gflops)
         own = point.gflops or 0.0
         cells = [share(dataclasses.replace(record, matrix_product_gflops=speed * own), point) for speed in (4, 0.25)]
-        assert [(cell.value, cell.unit) for cell in cells if isinstance(cell, Quantity)] == [(25, "%"), (4, "times")]
+        assert [(cell.value, cell.unit) for cell in cells if isinstance(cell, Quantity)] == [(25, "%")]
+        assert cells[1] is None
 
     def test_noise_is_told(self, record: ComplexityRecord) -> None:
         noisy = dataclasses.replace(record, noise="too noisy to say")
@@ -445,7 +447,8 @@ class TestFigures:
     def test_speed_stands_beside_the_machines_own(self, record: ComplexityRecord) -> None:
         drawable = figures(record)[1].drawable
         assert isinstance(drawable, Series)
-        assert list(drawable.lines[-1].y) == [200.0, 200.0]
+        assert list(drawable.lines[-1].y) == [record.matrix_product_gflops] * 2
+        assert record.matrix_product_gflops == pytest.approx(2 * 1024**3 / 1e-2 / 1e9, rel=0.05)  # as `clock` has it
         assert {line.label for line in drawable.lines} == {
             "dense", "streaming", "one query", "window 64", "linear", "Fourier", "argmax", "matrix product",
         }  # fmt: skip
@@ -519,7 +522,7 @@ class TestSaved:
         saved = SavedPoints(complexity.timings_wanted(config))
         saved.file = file  # type: ignore[assignment]
         counted = []
-        first = run(config, saved=saved, advance=lambda: counted.append(1))
+        first = run(config, saved=saved, telling=Telling(advance=lambda: counted.append(1)))
         assert len(counted) == complexity.steps(config, SavedPoints()) == 11 * 21 + 7 + 11
         assert saved.count == len(counted)
         again = SavedPoints(complexity.timings_wanted(config))
@@ -644,3 +647,48 @@ def test_full_attention_grows_faster_than_a_table(monkeypatch: pytest.MonkeyPatc
     found = run(ComplexityConfig(n=sizes(None, 1024, name="n"), mechanisms=("argmax", "hash")))
     slope = {fit.variant.mechanism: fit.fit.local_slope for fit in found.fits if fit.quantity == "time"}
     assert slope["hash"] < 1.5 < slope["argmax"]
+
+
+class TestBudget:
+    """Time that only the works take: the fake clock's samples, and nothing else."""
+
+    def spent(self, monkeypatch: pytest.MonkeyPatch, budget: float | None, **laws: Callable[[float], float]) -> Any:
+        now, told = [0.0], list[str]()
+        lay_down_laws(monkeypatch)
+        timed = clock({**LAWS, **laws})
+
+        def passing(tasks: Sequence[Task], *, on_sample: Callable[[str, float, int], None], **settings: Any) -> Any:
+            def on(key: str, seconds: float, calls: int) -> None:
+                now[0] += max(seconds, 0.006)
+                on_sample(key, seconds, calls)
+
+            return timed(tasks, on_sample=on, **settings)
+
+        monkeypatch.setattr(complexity, "time_interleaved", passing)
+        monkeypatch.setattr(complexity.time, "monotonic", lambda: now[0])
+        config = dataclasses.replace(CONFIG, mechanisms=("full", "hash"), kernels=("dense",), budget_seconds=budget)
+        found = run(config, telling=Telling(note=told.append))
+        counts = {v.key: {len(point.timing.samples) for point in found.of(v)} for v in found.variants}
+        return now[0], counts, told
+
+    #: Between the orders: never settled.
+    CUBIC: ClassVar[Mapping[str, Callable[[float], float]]] = {"full/dense": lambda n: 1e-11 * n**3}
+
+    def test_goes_to_the_orders_that_are_open_and_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        without, counts, _ = self.spent(monkeypatch, None, **self.CUBIC)
+        assert counts == {"full/dense": {7}, "hash/numpy": {21}}
+        for budget in (3 * without, 5 * without):
+            seconds, counts, told = self.spent(monkeypatch, budget, **self.CUBIC)
+            assert seconds <= (1 - KEPT) * budget
+            assert counts["hash/numpy"] == {21}
+            assert min(counts["full/dense"]) > 7
+            assert told == []
+
+    def test_is_not_spent_where_all_is_settled(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        _, counts, _ = self.spent(monkeypatch, 1e6)
+        assert counts == {"full/dense": {7}, "hash/numpy": {21}}
+
+    def test_that_is_too_small_is_told_and_no_timing_is_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        _, counts, told = self.spent(monkeypatch, 1.0, **self.CUBIC)
+        assert counts == {"full/dense": {7}, "hash/numpy": {21}}
+        assert re.fullmatch(r"7 timings of each size will take about \d+ s, more than the budget of 1 s", told[0])

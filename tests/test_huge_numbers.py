@@ -22,7 +22,7 @@ HUGE = [2**31 - 1, 2**31, 2**62, 2**63 - 1, 2**63, 10**30, 10**400, int("9" * 43
 FIRST = {"diagram": ["roles"], "run": ["single-head"], "verify": ["lemma-1"], "why": ["single-head", "0", "1"]}
 #: Settings that make a command quick, where a seed is accepted.
 QUICK = {
-    "complexity": ["--mechanism", "hash", "--max-n", "150"],
+    "complexity": ["--mechanism", "hash", "--max-n", "150", "--budget", "0.01s", "--quiet"],
     "depth": ["--layers", "2", "--seeds", "2", "--n", "4", "--d-model", "8", "--heads", "2"],
     "gradient": ["--dk", "2", "--n", "3", "--rows", "256"],
     "lookup": ["--dk", "2", "--max-n", "8", "--keys", "4", "--queries", "4", "--repeats", "2"],

@@ -74,9 +74,7 @@ class TestThePair:
 
     def test_of_a_token_that_looks_more_at_itself(self) -> None:
         record = named(record_of(shares((0.7, 0.3), (0.1, 0.9))))
-        assert findings(record)[0].startswith(
-            'Between different tokens, "a" looks most at "b" (0.30), which'
-        )
+        assert findings(record)[0].startswith('Between different tokens, "a" looks most at "b" (0.30), which')
 
     @pytest.mark.parametrize("tilt", [0.0, 0.005])
     def test_is_none_where_rows_are_uniform(self, tilt: float) -> None:

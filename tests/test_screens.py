@@ -45,10 +45,11 @@ NEXT = {
     "attnlab cost --n 131072",
     "attnlab cost gpt2-small --n 131072",
     "attnlab complexity --max-n 4096",
+    "attnlab complexity --mechanism all",
     "attnlab config show vaswani-base",
 }
-#: Not tried here: it takes most of a minute, by intention.
-LONG = {"attnlab complexity --max-n 4096"}
+#: Not tried here: they take most of a minute, or longer, by intention.
+LONG = {"attnlab complexity --max-n 4096", "attnlab complexity --mechanism all"}
 
 
 def lines_at_80_columns(text: str) -> list[str]:

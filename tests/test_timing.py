@@ -5,22 +5,26 @@ import gc
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from attnlab.measure.timing import (
+    PIECES,
     REFERENCE,
+    RETAKES,
     SAMPLE_SECONDS,
     Task,
     Timing,
     calibrated,
     elapsed,
-    matrix_product_speed,
     noisy,
+    product_speed,
     reference_task,
     sample,
+    thread_clock,
     time_interleaved,
 )
 
@@ -45,12 +49,12 @@ class FakeClock:
         return run
 
 
-@pytest.mark.parametrize(("seconds", "calls"), [(1e-6, 5000), (1e-4, 50), (0.002, 3), (0.005, 1), (0.5, 1)])
+@pytest.mark.parametrize(("seconds", "calls"), [(1e-6, 2000), (1e-4, 20), (0.0015, 2), (0.005, 1), (0.5, 1)])
 def test_a_sample_is_long_enough(seconds: float, calls: int) -> None:
     clock = FakeClock()
     work = clock.work(seconds)
     assert calibrated(work, clock) == calls
-    assert calls * seconds >= SAMPLE_SECONDS
+    assert PIECES * calls * seconds >= 0.999 * SAMPLE_SECONDS
     assert sample(work, calls, clock) == pytest.approx(seconds)
 
 
@@ -189,9 +193,47 @@ class TestNoise:
 
 def test_this_machine_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the clock of its own process, which stands still while others work."""
-    own = functools.partial(time_interleaved, clock=time.process_time_ns)
-    monkeypatch.setattr("attnlab.measure.timing.time_interleaved", own)
-    assert 0.1 < matrix_product_speed(repeats=1) < 1e5
+    timing = time_interleaved([reference_task()], repeats=1, clock=time.process_time_ns)[REFERENCE]
+    assert 0.1 < product_speed(timing) < 1e5
     product = reference_task().prepare()()
     assert isinstance(product, np.ndarray)
     assert product.dtype == np.float32
+
+
+class TestDisturbance:
+    """A core that others take: the thread's own time goes on as it was, and the wall's does not."""
+
+    def walls(self, monkeypatch: pytest.MonkeyPatch, busy: Sequence[float]) -> list[int]:
+        """Pieces of 2 ms of work, the first ones each beside so many milliseconds of others' work."""
+        now, own, taken = [0], [0], list[int]()
+
+        def run() -> None:
+            own[0] += 2_000_000
+            now[0] += 2_000_000 + round(1e6 * (busy[len(taken)] if len(taken) < len(busy) else 0.0))
+            taken.append(len(taken))
+
+        monkeypatch.setattr(time, "thread_time_ns", lambda: own[0])
+        monkeypatch.setattr(time, "perf_counter_ns", lambda: now[0])
+        self.work = run
+        return taken
+
+    def test_a_disturbed_piece_is_not_the_least_of_a_sample(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        taken = self.walls(monkeypatch, [0, 5, 0])
+        assert sample(self.work, 1, time.thread_time_ns) == pytest.approx(0.002)
+        assert len(taken) == 1 + PIECES
+
+    def test_pieces_are_taken_again_where_all_were_disturbed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        taken = self.walls(monkeypatch, [1.0] * (1 + PIECES + 1))
+        assert sample(self.work, 1, time.thread_time_ns) == pytest.approx(0.002)
+        assert len(taken) == 1 + PIECES + 2
+
+    def test_but_not_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        taken = self.walls(monkeypatch, [1.0] * 99)
+        assert sample(self.work, 1, time.thread_time_ns) == pytest.approx(0.002)
+        assert len(taken) == 1 + PIECES + RETAKES
+
+    @pytest.mark.parametrize(("resolution", "own"), [(1e-9, True), (1e-2, False)])
+    def test_a_coarse_clock_is_not_taken(self, resolution: float, own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        told = SimpleNamespace(resolution=resolution)
+        monkeypatch.setattr(time, "get_clock_info", lambda name: told)
+        assert (thread_clock() is time.thread_time_ns) is own

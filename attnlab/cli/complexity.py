@@ -27,7 +27,8 @@ Examples:
 Mechanism = Annotated[
     list[str] | None,
     typer.Option(
-        help="full, window, linear, fourier, or a lookup table: hash, sorted, argmax; may be repeated; default all",
+        help="full, window, linear, fourier, a lookup table (hash, sorted, argmax), or all; may be repeated; "
+        "default full, window, sorted, hash",
         metavar="NAME",
     ),
 ]
@@ -35,7 +36,7 @@ Kernel = Annotated[
     list[str] | None,
     typer.Option(
         help="full attention by dense, streaming, compiled (numba), query (one at a time) or torch; may be repeated; "
-        "default all but compiled; without --mechanism full attention alone",
+        "default dense and streaming; without --mechanism full attention alone",
         metavar="NAME",
     ),
 ]
@@ -48,7 +49,11 @@ MinN = Annotated[int | None, typer.Option(help="fewest tokens; default --max-n /
 MaxN = Annotated[int | None, typer.Option(help="most tokens; default 4096, or 1024 with --sweep d")]
 MinD = Annotated[int | None, typer.Option(help="with --sweep d: smallest width; default 16")]
 MaxD = Annotated[int | None, typer.Option(help="with --sweep d: largest width; default 1024")]
-Repeats = Annotated[int | None, typer.Option(help="timings of each point; default 7, the fewest")]
+Repeats = Annotated[int | None, typer.Option(help="timings of each point; default 7, the fewest, and more by --budget")]
+Budget = Annotated[
+    str | None,
+    typer.Option(help="spend so long, such as 90s or 5m, where an order is open; default 45s", metavar="TIME"),
+]
 Threads = Annotated[int | None, typer.Option(help="threads of matrix products and kernels; default 1, the steadiest")]
 Seed = Annotated[int | None, typer.Option(help="draw with this seed; default 0")]
 Resume = Annotated[
@@ -59,6 +64,10 @@ Resume = Annotated[
         metavar="DIR",
     ),
 ]
+
+
+#: Every mechanism, and how long a run takes by default.
+ALL, BUDGET = "all", 45.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +86,7 @@ class Asked:
     min_d: int | None
     max_d: int | None
     repeats: int | None
+    budget: str | None
     threads: int | None
     seed: int | None
 
@@ -94,6 +104,7 @@ def complexity(
     min_d: MinD = None,
     max_d: MaxD = None,
     repeats: Repeats = None,
+    budget: Budget = None,
     threads: Threads = None,
     seed: Seed = None,
     resume: Resume = None,
@@ -107,7 +118,7 @@ def complexity(
 ) -> None:
     """Measure time and memory against N, and name the order that settles: O(N), O(N log N) or O(N²).
 
-    Full attention by several kernels, window, linear and Fourier mixing, and lookup tables, each timed interleaved.
+    Full attention, a window, and two lookup tables, timed in turns for 45 s; --mechanism all takes as long as it takes.
 
     An order is named where no other, no power between and no N²/log N fits as well. Limits: N^1.15 looks like N log N,
     and in a tenth of cases so does N whose unit cost rises by a half; N² stays open below 8 times its crossover.
@@ -134,18 +145,19 @@ def complexity(
         min_d=min_d,
         max_d=max_d,
         repeats=repeats,
+        budget=budget,
         threads=threads,
         seed=seed,
     )
     try:
         options.check_seed(seed)
-        budget = options.memory_budget(max_memory)
+        most = options.memory_budget(max_memory)
         if resume is None:
-            answer(configuration(asked, budget), wishes)
+            answer(configuration(asked, most), wishes)
         else:
             refuse_settings(asked, out)
-            with taken_up(Path(resume), "complexity", max_bytes=budget) as (directory, manifest):
-                answer(resumed(manifest, budget), replace(wishes, resume=directory))
+            with taken_up(Path(resume), "complexity", max_bytes=most) as (directory, manifest):
+                answer(resumed(manifest, most), replace(wishes, resume=directory))
     except AttnlabError as error:
         raise about("complexity", error) from error
 
@@ -155,13 +167,11 @@ def configuration(asked: Asked, budget: int) -> "ComplexityConfig":
     from attnlab.experiments.complexity import require_sound
     from attnlab.experiments.complexity_record import SWEEPS, ComplexityConfig
     from attnlab.experiments.complexity_sizes import WINDOWS, sizes
-    from attnlab.experiments.complexity_variants import DEFAULT_KERNELS, KERNELS, MECHANISMS, PARTS
+    from attnlab.experiments.complexity_variants import KERNELS, PARTS
 
     sweep = options.one_of("--sweep", asked.sweep or "n", SWEEPS)
-    mechanisms = several_of("--mechanism", asked.mechanism, MECHANISMS)
-    if asked.mechanism is None and asked.kernel is not None:
-        mechanisms = ("full",)
-    kernels = DEFAULT_KERNELS if asked.kernel is None else several_of("--kernel", asked.kernel, KERNELS)
+    mechanisms = mechanisms_of(asked)
+    kernels = kernels_of(asked) if asked.kernel is None else several_of("--kernel", asked.kernel, KERNELS)
     require_installed(asked.kernel)
     window = given(asked.window, 64)
     widths: tuple[int, ...] = (given(asked.d, 64),)
@@ -186,9 +196,42 @@ def configuration(asked: Asked, budget: int) -> "ComplexityConfig":
         threads=given(asked.threads, 1),
         seed=given(asked.seed, 0),
         max_bytes=budget,
+        budget_seconds=budget_of(asked),
     )
     require_sound(config)
     return config
+
+
+def mechanisms_of(asked: Asked) -> tuple[str, ...]:
+    """Those asked for; of a kernel without a mechanism, full attention."""
+    from attnlab.experiments.complexity_variants import DEFAULT_MECHANISMS, MECHANISMS
+
+    if asked.mechanism is None:
+        return DEFAULT_MECHANISMS if asked.kernel is None else ("full",)
+    if ALL in asked.mechanism:
+        return MECHANISMS
+    return several_of("--mechanism", asked.mechanism, (*MECHANISMS, ALL))
+
+
+def kernels_of(asked: Asked) -> tuple[str, ...]:
+    """The kernels where none is asked for: two, and of everything all that need not be made first."""
+    from attnlab.experiments.complexity_variants import ALL_KERNELS, DEFAULT_KERNELS
+
+    return ALL_KERNELS if ALL in (asked.mechanism or ()) else DEFAULT_KERNELS
+
+
+def budget_of(asked: Asked) -> float | None:
+    """The seconds that may be spent; None where the timings are counted instead, or everything is timed.
+
+    Raises:
+        UsageError: it is no time, or stands beside a count.
+    """
+    if asked.repeats is not None:
+        options.refuse_beside("--repeats, which says how many timings there are", {"--budget": asked.budget})
+        return None
+    if asked.budget is None:
+        return None if ALL in (asked.mechanism or ()) else BUDGET
+    return options.seconds_of("--budget", asked.budget)
 
 
 def given(value: int | None, default: int) -> int:
@@ -235,7 +278,7 @@ def resumed(manifest: Mapping[str, Any], budget: int) -> "ComplexityConfig":
 
 def answer(config: "ComplexityConfig", wishes: Wishes) -> None:
     """Run the experiment, print the result and write the files."""
-    from attnlab.experiments.complexity import run, steps
+    from attnlab.experiments.complexity import Telling, run, steps
     from attnlab.experiments.complexity_document import csv_table, document, settings
     from attnlab.experiments.complexity_figures import figures
     from attnlab.experiments.complexity_report import report
@@ -247,7 +290,11 @@ def answer(config: "ComplexityConfig", wishes: Wishes) -> None:
         saved_points(directory, config) as saved,
         progress("timing", steps(config, saved), visible=not wishes.quiet) as bar,
     ):
-        record = run(config, saved=saved, advance=bar.advance)
+        note = unheard if wishes.quiet else say_note
+        if config.budget_seconds is not None:
+            note(f"measuring for at most {config.budget_seconds:g} s (--budget)")
+        telling = Telling(advance=bar.advance, more=bar.extend, note=note)
+        record = run(config, saved=saved, telling=telling)
         bar.clear()
         deliver(
             wishes,
@@ -258,6 +305,10 @@ def answer(config: "ComplexityConfig", wishes: Wishes) -> None:
             files={"result.csv": csv_bytes(*csv_table(record))},
             kept=[NAME],
         )
+
+
+def unheard(_text: str) -> None:
+    """A note that nobody wants."""
 
 
 @contextmanager

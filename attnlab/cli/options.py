@@ -56,6 +56,8 @@ Head = Annotated[
 _SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([kmgt]?)i?b?", re.IGNORECASE | re.ASCII)
 #: Layers or heads that a list may name, one in two ranges twice: more than there can be of them.
 _MOST_NAMED = 100_000
+_TIME = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smh]?)", re.IGNORECASE | re.ASCII)
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -84,6 +86,19 @@ def memory_budget(text: str | None) -> int:
     if match is None:
         raise UsageError(f"--max-memory {quoted(text)}; expected a size such as 512MiB or 4GiB")
     return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def seconds_of(option: str, text: str) -> float:
+    """A time such as 90s or 5m, in seconds.
+
+    Raises:
+        UsageError: it is none, or none that a clock sees.
+    """
+    match = _TIME.fullmatch(text.strip())
+    seconds = float(match[1]) * _SECONDS[match[2].lower()] if match else 0.0
+    if not 0.001 <= seconds <= 1e9:
+        raise UsageError(f"{option} {quoted(text)}; expected a time such as 45s or 5m")
+    return seconds
 
 
 def head_place(text: str | None) -> tuple[int, int] | None:

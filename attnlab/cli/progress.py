@@ -31,6 +31,10 @@ class Progress:
         self._say(f"{self.label} [{bar}] {self.done}/{self.total}, {left:.0f} s left")
         self.drawn = True
 
+    def extend(self, count: int) -> None:
+        """There is so much more to do."""
+        self.total += count
+
     def name(self, label: str) -> None:
         """Say what is under way from here on."""
         self.label = label

@@ -1,10 +1,13 @@
 """`attnlab complexity`: time and memory of several ways to mix tokens, measured, and the order that settles.
 
-Kernels are checked equal, then timed interleaved, then measured for memory in a pass of its own.
+Kernels are checked equal, then timed interleaved, then measured for memory in a pass of its own. What is left of a
+budget goes to the variants whose order in time is still open.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,14 +42,16 @@ from attnlab.maths.shapes import shape_only
 from attnlab.measure.allocator import memory_kept
 from attnlab.measure.memory import available_bytes
 from attnlab.measure.orders import FEWEST_REPEATS
-from attnlab.measure.peak import agreement, peak_bytes
+from attnlab.measure.peak import PeakBytes, agreement, peak_bytes
 from attnlab.measure.timing import (
     REFERENCE,
+    Clock,
     Task,
     Timing,
-    matrix_product_speed,
     noisy,
+    product_speed,
     reference_task,
+    thread_clock,
     time_interleaved,
 )
 from attnlab.records import Check
@@ -61,6 +66,12 @@ MOST_REPEATS, MOST_THREADS = 10_000, 1024
 #: nothing is kept for each pair (Fourier's transform; the block's norms in float64), and besides the attention's own.
 VECTORS: dict[Part, int] = {"core": 6, "block": 15}
 BESIDE: dict[Part, int] = {"core": 0, "block": 4}
+#: With a budget a point has at most so many times the timings that it has without one.
+MOST_TIMES = 8
+#: The share of a budget that is kept for the fits and the figures.
+KEPT = 0.15
+#: What a sample of short work takes, in seconds, its warming up and its inputs counted in.
+COST_OF_A_SAMPLE = 0.012
 
 
 def installed(kernel: str) -> bool:
@@ -161,8 +172,9 @@ def steps(config: ComplexityConfig, saved: SavedPoints) -> int:
 
 
 def timings_wanted(config: ComplexityConfig) -> dict[str, int]:
-    """Key -> the timings that a run takes of it, of every variant that was asked for."""
-    return _timings(config, asked_variants(config))
+    """Key -> the most timings that a run takes of it, of every variant that was asked for."""
+    most = 1 if config.budget_seconds is None else MOST_TIMES
+    return {key: most * count for key, count in _timings(config, asked_variants(config)).items()}
 
 
 def _timings(config: ComplexityConfig, variants: Sequence[Variant]) -> dict[str, int]:
@@ -170,22 +182,34 @@ def _timings(config: ComplexityConfig, variants: Sequence[Variant]) -> dict[str,
     return {**wanted, REFERENCE: config.repeats}
 
 
+class Telling(NamedTuple):
+    """Whom to tell how far the work is."""
+
+    #: called after every timing and every measurement of memory
+    advance: Callable[[], None] = lambda: None
+    #: called with how many more of these there will be than `steps` said
+    more: Callable[[int], None] = lambda count: None
+    #: called with a sentence that a person should know before the end
+    note: Callable[[str], None] = lambda text: None
+
+
 def run(
-    config: ComplexityConfig, *, saved: SavedPoints | None = None, advance: Callable[[], None] = lambda: None
+    config: ComplexityConfig, *, saved: SavedPoints | None = None, telling: Telling | None = None
 ) -> ComplexityRecord:
     """Check, time, measure, fit.
 
     Args:
         saved: the points that an earlier run left, and where to leave this one's.
-        advance: called after every timing and every measurement of memory.
 
     Raises:
         UsageError, MemoryRefused: as `require_sound`.
         AttnlabError: two kernels differ; nothing was timed.
     """
+    started = time.monotonic()
     require_sound(config)
     with threads(config):
-        return found(config, SavedPoints() if saved is None else saved, advance)
+        stage = Stage(config, SavedPoints() if saved is None else saved, telling or Telling(), started)
+        return found(stage)
 
 
 @contextmanager
@@ -199,22 +223,50 @@ def threads(config: ComplexityConfig) -> Iterator[None]:
         yield
 
 
-def found(config: ComplexityConfig, saved: SavedPoints, advance: Callable[[], None]) -> ComplexityRecord:
+class Stage(NamedTuple):
+    """What is measured, where it is kept, whom to tell, and when it began."""
+
+    config: ComplexityConfig
+    saved: SavedPoints
+    telling: Telling
+    #: by the monotonic clock
+    started: float
+
+    @property
+    def left(self) -> float:
+        """Seconds of the budget; none without one."""
+        budget = self.config.budget_seconds
+        return 0.0 if budget is None else (1 - KEPT) * budget - (time.monotonic() - self.started)
+
+    @property
+    def clock(self) -> Clock:
+        """That of this thread, where it works alone."""
+        return thread_clock() if self.config.threads == 1 else time.perf_counter_ns
+
+
+def found(stage: Stage) -> ComplexityRecord:
     """`run`, once settings and threads are settled."""
+    config = stage.config
     variants = chosen_variants(config)
     checks = equality_checks(variants, config.settings[0], config.part)
     require_equal(checks)
     with memory_kept():
-        timings = timed(config, variants, saved, advance)
-        speed = matrix_product_speed()
-    points = [measured(v, setting, config, timings, saved, advance) for v in variants for setting in config.settings]
+        tasks = {v: [task(v, setting, config.part) for setting in config.settings] for v in variants}
+        timings = timed(stage, tasks)
+        peaks = {v: [peak_of(stage, v, setting) for setting in config.settings] for v in variants}
+        timings |= more_timings(stage, tasks, timings)
+    points = [
+        measured(config, v, setting, timings, peak)
+        for v in variants
+        for setting, peak in zip(config.settings, peaks[v], strict=True)
+    ]
     return ComplexityRecord(
         config=config,
         variants=variants,
         points=points,
         fits=[Fit(v, quantity, fitted(config, v, points, quantity)) for v in variants for quantity in QUANTITIES],
         checks=checks,
-        matrix_product_gflops=speed,
+        matrix_product_gflops=product_speed(timings[REFERENCE]),
         noise=noisy(timings),
         memory_agreement=dense_agreement(config, points),
         outgrows=costs.matrix_outgrows(available_bytes(), heads=config.heads),
@@ -237,32 +289,76 @@ def key_of(v: Variant, setting: Setting) -> str:
     return f"{v.key}/{setting.n}/{setting.d}"
 
 
-def timed(
-    config: ComplexityConfig, variants: Sequence[Variant], saved: SavedPoints, advance: Callable[[], None]
-) -> dict[str, Timing]:
+def timed(stage: Stage, tasks: Mapping[Variant, Sequence[Task]]) -> dict[str, Timing]:
     """Every variant at every size, sizes and variants interleaved, and a fixed matrix product to see the drift by.
 
     Then the cheap ones go on alone, until they have `CHEAP` times as many timings.
     """
-    tasks = {v: [task(v, setting, config.part) for setting in config.settings] for v in variants}
+    config, saved = stage.config, stage.saved
     everything = [reference_task(), *(task for of_variant in tasks.values() for task in of_variant)]
-    timings = interleaved(everything, config.repeats, config.seed, saved, saved.seconds, advance)
+    began = time.monotonic()
+    first = interleaved(stage, everything, min(2, config.repeats), config.seed, saved.seconds)
+    forecast = (time.monotonic() - began) / 2 * config.repeats
+    if config.budget_seconds is not None and not saved.seconds and forecast > config.budget_seconds:
+        stage.telling.note(
+            f"{config.repeats} timings of each size will take about {forecast:.0f} s, more than the budget of "
+            f"{config.budget_seconds:g} s"
+        )
+    timings = interleaved(stage, everything, config.repeats, config.seed + 2, longest(first, saved))
     cheap = [task for v, of_variant in tasks.items() if v.cheap for task in of_variant]
     # `timings` leaves out what an earlier run has taken beyond the first rounds.
-    done = {task.key: max(timings[task.key].samples, saved.seconds.get(task.key, ()), key=len) for task in cheap}
-    return timings | interleaved(cheap, CHEAP * config.repeats, config.seed + 1, saved, done, advance)
+    return timings | interleaved(stage, cheap, CHEAP * config.repeats, config.seed + 1, longest(timings, saved))
+
+
+def longest(timings: Mapping[str, Timing], saved: SavedPoints) -> dict[str, Sequence[float]]:
+    """The samples at hand, or those that an earlier run left where these are more."""
+    return {key: max(one.samples, saved.seconds.get(key, ()), key=len) for key, one in timings.items()}
+
+
+def more_timings(
+    stage: Stage, tasks: Mapping[Variant, Sequence[Task]], timings: Mapping[str, Timing]
+) -> dict[str, Timing]:
+    """More timings of the variants whose order in time is open, as many more each time, while the budget lasts."""
+    config = stage.config
+    found = dict(timings)
+    for times in range(2, MOST_TIMES + 1):
+        still = [v for v in tasks if seconds_for(v, tasks[v], config, found) < stage.left and is_open(config, v, found)]
+        while still and sum(seconds_for(v, tasks[v], config, found) for v in still) > stage.left:
+            still.remove(max(still, key=lambda v: seconds_for(v, tasks[v], config, found)))
+        if not still:
+            break
+        stage.telling.more(sum(repeats_of(config, v) * len(tasks[v]) for v in still))
+        for v in still:
+            have = longest({task.key: found[task.key] for task in tasks[v]}, stage.saved)
+            found |= interleaved(stage, tasks[v], times * repeats_of(config, v), config.seed + times, have)
+    return found
+
+
+def seconds_for(v: Variant, tasks: Sequence[Task], config: ComplexityConfig, timings: Mapping[str, Timing]) -> float:
+    """About how long as many more timings of a variant take as it has by default."""
+    pieces = sum(max(COST_OF_A_SAMPLE, timings[task.key].median) for task in tasks)
+    return pieces * repeats_of(config, v)
+
+
+def is_open(config: ComplexityConfig, v: Variant, timings: Mapping[str, Timing]) -> bool:
+    """Whether nothing is settled yet about a variant's time."""
+    points = [measured(config, v, setting, timings, PeakBytes(None, None, "")) for setting in config.settings]
+    return not fitted(config, v, points, "time").settled
 
 
 def interleaved(
-    tasks: Sequence[Task],
-    repeats: int,
-    seed: int,
-    saved: SavedPoints,
-    done: Mapping[str, Sequence[float]],
-    advance: Callable[[], None],
+    stage: Stage, tasks: Sequence[Task], repeats: int, seed: int, done: Mapping[str, Sequence[float]]
 ) -> dict[str, Timing]:
     """Timings, each of them saved as soon as it is there."""
-    return time_interleaved(tasks, repeats=repeats, seed=seed, done=done, on_sample=saved.keep_timing, advance=advance)
+    return time_interleaved(
+        tasks,
+        repeats=repeats,
+        seed=seed,
+        done=done,
+        on_sample=stage.saved.keep_timing,
+        advance=stage.telling.advance,
+        clock=stage.clock,
+    )
 
 
 def task(v: Variant, setting: Setting, part: Part) -> Task:
@@ -270,23 +366,23 @@ def task(v: Variant, setting: Setting, part: Part) -> Task:
     return Task(key_of(v, setting), lambda: v.prepare(setting, part), v.input_bytes(setting))
 
 
-def measured(
-    v: Variant,
-    setting: Setting,
-    config: ComplexityConfig,
-    timings: dict[str, Timing],
-    saved: SavedPoints,
-    advance: Callable[[], None],
-) -> Point:
-    """One variant at one size: its timing, and its memory in a run of its own."""
+def peak_of(stage: Stage, v: Variant, setting: Setting) -> PeakBytes:
+    """One variant's memory at one size, in a run of its own."""
     key = key_of(v, setting)
-    if key not in saved.peaks:
-        saved.keep_peak(key, peak_bytes(v.prepare(setting, config.part)))
-        advance()
-    peak = saved.peaks[key]
+    if key not in stage.saved.peaks:
+        stage.saved.keep_peak(key, peak_bytes(v.prepare(setting, stage.config.part)))
+        stage.telling.advance()
+    return stage.saved.peaks[key]
+
+
+def measured(
+    config: ComplexityConfig, v: Variant, setting: Setting, timings: Mapping[str, Timing], peak: PeakBytes
+) -> Point:
+    """One variant at one size."""
     seen = peak.resident if v.kernel == "torch" else peak.traced  # what torch takes, tracemalloc does not see
     flops = v.operations(setting, config.part)
-    return Point(v, setting, config.threads if v.table is None else 1, timings[key], peak, seen, flops)
+    threads = config.threads if v.table is None else 1
+    return Point(v, setting, threads, timings[key_of(v, setting)], peak, seen, flops)
 
 
 def dense_agreement(config: ComplexityConfig, points: Sequence[Point]) -> str | None:

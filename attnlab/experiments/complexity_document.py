@@ -35,6 +35,7 @@ def settings(config: ComplexityConfig) -> dict[str, object]:
         "window": config.window,
         "repeats": config.repeats,
         "threads": config.threads,
+        "budget_seconds": config.budget_seconds,
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-from attnlab.experiments.complexity_variants import DEFAULT_KERNELS, MECHANISMS, Part, Setting, Variant
+from attnlab.experiments.complexity_variants import DEFAULT_KERNELS, DEFAULT_MECHANISMS, Part, Setting, Variant
 from attnlab.measure.orders import FEWEST_REPEATS, OrderFit
 from attnlab.measure.peak import PeakBytes
 from attnlab.measure.timing import Timing
@@ -23,7 +23,7 @@ QUANTITIES: tuple[Quantity, ...] = ("time", "memory")
 class ComplexityConfig:
     """What to time. One of n and d is swept, the other has one value."""
 
-    mechanisms: tuple[str, ...] = MECHANISMS
+    mechanisms: tuple[str, ...] = DEFAULT_MECHANISMS
     kernels: tuple[str, ...] = DEFAULT_KERNELS
     part: Part = "core"
     sweep: Sweep = "n"
@@ -36,6 +36,8 @@ class ComplexityConfig:
     #: one by default: several wait for each other where the machine has something else to do, and hide the order
     threads: int = 1
     max_bytes: int | None = None
+    #: wall time for all of it, spent where an order is open once each point has its repeats; None: no more than those
+    budget_seconds: float | None = None
 
     @property
     def settings(self) -> list[Setting]:

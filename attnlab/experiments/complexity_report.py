@@ -7,13 +7,23 @@ from attnlab.experiments.complexity_checks import TOKENS
 from attnlab.experiments.complexity_crossovers import crossovers
 from attnlab.experiments.complexity_record import ComplexityRecord, Point, repeats_of
 from attnlab.experiments.complexity_sizes import octaves
-from attnlab.experiments.complexity_variants import Variant
+from attnlab.experiments.complexity_variants import MECHANISMS, Variant
 from attnlab.measure.orders import OrderFit
 from attnlab.records import Cell, Check, Checks, Finding, Part, Quantity, Report, Table
 
 MIB = 1 << 20
 #: How an order is written, for N and for d.
 ORDERS = {"N": "N", "N log N": "N log N", "N^2": "N²"}
+#: How the work of each mechanism grows with N, by its formula.
+FORMULA = {
+    "full": "N²",
+    "window": "N",
+    "linear": "N",
+    "fourier": "N log N",
+    "argmax": "N²",
+    "sorted": "N log N",
+    "hash": "N",
+}
 #: What doubling does to a cost of that order.
 DOUBLED = {"N": "twice", "N log N": "a little more than twice", "N^2": "four times"}
 #: Variants to a table of times: more would not fit 80 columns.
@@ -39,7 +49,9 @@ def report(record: ComplexityRecord) -> Report:
 
 def next_commands(record: ComplexityRecord) -> list[str]:
     """More of the same, and where the matrix goes."""
-    return ["attnlab cost --n 131072", "attnlab verify lemma-3"]
+    config = record.config
+    everything = set(config.mechanisms) == set(MECHANISMS)
+    return [*([] if everything else ["attnlab complexity --mechanism all"]), "attnlab cost --n 131072"]
 
 
 def all_equal(record: ComplexityRecord) -> Check:
@@ -80,27 +92,31 @@ def order_table(record: ComplexityRecord) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for v in record.variants:
         time, memory, point = record.fit(v, "time"), record.fit(v, "memory"), record.of(v)[-1]
-        found = 1e3 * point.timing.median, mebibytes(point)
-        rows.append((v.label, said(time, sweep), slope(time, sweep), said(memory, sweep), *found))
+        formula = [] if sweep == "d" else [FORMULA[v.mechanism]]
+        orders = slope(time, sweep), said(time, sweep), said(memory, sweep)
+        rows.append((v.label, *formula, *orders, 1e3 * point.timing.median, mebibytes(point)))
     where = f"N = {last.n:,}" if sweep == "n" else f"d = {last.d:,}"
+    note = f"grows like: time, with its 99.5 % interval, up to {where}, where ms and MiB are taken"
+    if any(not fit.fit.settled for fit in record.fits):
+        note += "; open: no order is settled, and --details says why"
     return Table(
         title="",
-        columns=("", "time", "grows like", "memory", "ms", "MiB"),
+        columns=("", *(() if sweep == "d" else ("formula",)), "grows like", "time", "memory", "ms", "MiB"),
         rows=rows,
-        note=f"grows like: with its 99.5 % interval, up to {where}, where ms and MiB are taken",
+        note=note,
     )
 
 
 def said(fit: OrderFit, sweep: str) -> str:
     """The order, or that there is none."""
-    return "not settled" if fit.order is None else order_in(fit.order, sweep)
+    return "open" if fit.order is None else order_in(fit.order, sweep)
 
 
 def slope(fit: OrderFit, sweep: str) -> str:
     """The power with which it grows over the larger sizes, and its interval."""
     low, high = fit.slope_interval
     letter = "N" if sweep == "n" else "d"
-    return "–" if math.isnan(fit.local_slope) else f"{letter}^{fit.local_slope:.2f}  {low:.2f}–{high:.2f}"
+    return "–" if math.isnan(fit.local_slope) else f"{letter}^{fit.local_slope:.2f} ({low:.2f}–{high:.2f})"
 
 
 def why_not(record: ComplexityRecord) -> list[str]:
@@ -200,16 +216,15 @@ def largest_table(record: ComplexityRecord) -> Table:
         columns=("", "ms ± MAD", "GFLOP/s", "of the machine's", "peak MiB"),
         rows=rows,
         note=f"of the machine's: its own float32 matrix product does {record.matrix_product_gflops:.3g} GFLOP/s on "
-        f"{threads(record)}; operations by formula; peak: beyond the inputs",
+        f"{threads(record)}, measured between the others; operations by formula; peak: beyond the inputs",
     )
 
 
 def share(record: ComplexityRecord, point: Point) -> Cell:
-    """Achieved speed as a share of the machine's own; where that was measured as the slower one, how many times it."""
-    if point.gflops is None:
+    """Achieved speed as a share of the machine's own; None where that is not known: it was measured as less."""
+    if point.gflops is None or point.gflops > record.matrix_product_gflops:
         return None
-    times = point.gflops / record.matrix_product_gflops
-    return Quantity(value=100 * times, unit="%") if times <= 1 else Quantity(value=times, unit="times")
+    return Quantity(value=100 * point.gflops / record.matrix_product_gflops, unit="%")
 
 
 def mebibytes(point: Point) -> float | None:

@@ -6,7 +6,7 @@ from typing import Any
 from attnlab.experiments.complexity_record import SWEEPS, ComplexityConfig, Sweep
 from attnlab.experiments.complexity_sizes import LEAST
 from attnlab.experiments.complexity_variants import KERNELS, MECHANISMS, PARTS
-from attnlab.files.fields import OBJECT, Kind, one_of, require, rising, several, whole
+from attnlab.files.fields import OBJECT, Kind, maybe, number, one_of, require, rising, several, whole
 from attnlab.measure.orders import FEWEST_SIZES
 
 #: Larger sizes would not fit the machine's numbers.
@@ -25,6 +25,7 @@ _ALIKE: Mapping[str, Kind] = {
     "window": _COUNT,
     "repeats": _COUNT,
     "threads": _COUNT,
+    "budget_seconds": maybe(number(1e-3, 1e9)),
 }
 #: What run.json's "config" holds, by what is swept.
 SETTINGS: Mapping[Sweep, Mapping[str, Kind]] = {

@@ -28,9 +28,12 @@ Work = Callable[[], Array]
 Tables = tuple[Array, Array]
 
 MECHANISMS = ("full", "window", "linear", "fourier", "argmax", "sorted", "hash")
-#: Ways to compute full attention, and those taken by default; the other mechanisms have one each, in numpy.
+#: Ways to compute full attention; the other mechanisms have one each, in numpy.
 KERNELS = ("dense", "streaming", "compiled", "query", "torch")
-DEFAULT_KERNELS = ("dense", "streaming", "query", "torch")
+#: What is taken where nothing is asked for: a curve of each order. And the kernels of everything: numba's takes long to
+#: be made.
+DEFAULT_MECHANISMS, DEFAULT_KERNELS = ("full", "window", "sorted", "hash"), ("dense", "streaming")
+ALL_KERNELS = ("dense", "streaming", "query", "torch")
 NUMPY = "numpy"
 #: A table's inputs change from call to call until so many keys have gone by: a processor that meets a short table
 #: again and again learns its branches by heart, and times a small N far too fast.

@@ -1,7 +1,8 @@
 """How long tasks take, measured side by side: in rounds, each in a new order, so that a slow minute hits all alike.
 
-A sample is so many calls of the work that it lasts `SAMPLE_SECONDS`, in which the loop's own 20 ns a call do not show;
-longer work is called once. The garbage collector is off during a sample. Times are wall-clock time.
+A sample is the least of a few pieces, each so many calls of the work that together they last `SAMPLE_SECONDS`, in which
+the loop's own 20 ns a call do not show; longer work is called once. The garbage collector is off during a piece. The
+clock is the wall's, or that of the thread, which stands still while others have its core: see `thread_clock`.
 """
 
 import gc
@@ -21,8 +22,13 @@ Clock = Callable[[], int]
 REFERENCE = "reference"
 #: Rows and columns of its matrices.
 REFERENCE_SIZE = 1024
-#: A sample takes this long at least.
-SAMPLE_SECONDS = 0.005
+#: The pieces of a sample take this long together, at least, and are so many.
+SAMPLE_SECONDS, PIECES = 0.006, 3
+#: A piece is disturbed where the wall's clock and its own part by more than this share of it: others had the core, and
+#: its caches. So many more are taken while all were.
+DISTURBED, RETAKES = 0.1, 3
+#: A thread's clock that ticks more slowly than this, in seconds, is too coarse for a piece.
+FINE = 1e-5
 #: Shorter work is called once, untimed, before each sample: what ran before it has taken the caches.
 COOLS_QUICKLY = 0.02
 #: A median absolute deviation beyond this share of the median, in the median task, says too little: see `noisy`.
@@ -76,10 +82,18 @@ def reference_task() -> Task:
     return Task(REFERENCE, prepare, 2 * 4 * REFERENCE_SIZE**2)
 
 
-def matrix_product_speed(repeats: int = 7) -> float:
-    """10⁹ FLOPs a second in `reference_task`, with the threads that products have now: the median of some samples."""
-    timing = time_interleaved([reference_task()], repeats=repeats)[REFERENCE]
-    return 2 * REFERENCE_SIZE**3 / timing.median / 1e9
+def product_speed(reference: Timing) -> float:
+    """10⁹ FLOPs a second at the fastest of `reference_task`'s timings."""
+    return 2 * REFERENCE_SIZE**3 / reference.minimum / 1e9
+
+
+def thread_clock() -> Clock:
+    """The time that this thread has had a core, in nanoseconds; the wall's clock where that is not known finely."""
+    try:
+        fine = time.get_clock_info("thread_time").resolution <= FINE
+    except ValueError:  # not on this system
+        fine = False
+    return time.thread_time_ns if fine else time.perf_counter_ns
 
 
 def time_interleaved(
@@ -101,7 +115,7 @@ def time_interleaved(
         on_sample: called with key, seconds per call and calls as soon as a sample is there, so that it can be kept.
         advance: called after each sample that is taken.
         keep_bytes: inputs are kept between rounds while they fit; the others are made anew each time, untimed.
-        clock: nanoseconds.
+        clock: nanoseconds; that of a thread is for work which this thread does alone.
     """
     taken = {task.key: list((done or {}).get(task.key, ()))[:repeats] for task in tasks}
     workshop, calls = _Workshop(keep_bytes), dict.fromkeys(taken, 0)
@@ -138,26 +152,58 @@ class _Workshop:
 
 
 def calibrated(work: Work, clock: Clock = time.perf_counter_ns) -> int:
-    """The calls that make a sample long enough. The first call warms up, and settles it for work that takes long."""
-    calls = 1
+    """The calls that make a piece long enough. The first call warms up, and settles it for work that takes long."""
+    calls, long_enough = 1, SAMPLE_SECONDS / PIECES
     while True:
         seconds = elapsed(work, calls, clock)
-        if seconds >= SAMPLE_SECONDS:
+        if seconds >= long_enough:
             break
         # Ten times at most: the first call took longer than the next will.
-        calls *= min(10, max(2, round(SAMPLE_SECONDS / max(seconds, 1e-9))))
+        calls *= min(10, max(2, round(long_enough / max(seconds, 1e-9))))
     if calls == 1 and seconds < COOLS_QUICKLY:  # a cold call may have looked long enough
         seconds = elapsed(work, 1, clock)
-    return max(1, -int(-SAMPLE_SECONDS * calls // seconds))
+    return max(1, -int(-long_enough * calls // seconds))
+
+
+class Piece(NamedTuple):
+    """Some calls of a work, in seconds."""
+
+    seconds: float
+    #: by the wall's clock
+    wall: float
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether something else had the core for a part of it."""
+        return self.wall > (1 + DISTURBED) * self.seconds
 
 
 def sample(work: Work, calls: int, clock: Clock = time.perf_counter_ns) -> float:
-    """Seconds per call, over so many calls; short work is called once before, untimed."""
+    """Seconds per call: the least of some undisturbed pieces, of so many calls each; short work is called once before.
+
+    Work that takes long is called once, and its time taken as it is.
+    """
     if calls > 1:
         work()
-        return elapsed(work, calls, clock) / calls
-    seconds = elapsed(work, 1, clock)
-    return elapsed(work, 1, clock) if seconds < COOLS_QUICKLY else seconds
+    else:
+        first = piece(work, 1, clock)
+        if first.seconds >= COOLS_QUICKLY:
+            return first.seconds
+    pieces = [piece(work, calls, clock) for _ in range(PIECES)]
+    while all(one.disturbed for one in pieces) and len(pieces) < PIECES + RETAKES:
+        pieces.append(piece(work, calls, clock))
+    calm = [one for one in pieces if not one.disturbed] or pieces
+    return min(one.seconds for one in calm) / calls
+
+
+def piece(work: Work, calls: int, clock: Clock) -> Piece:
+    """So many calls by that clock and, where it is a thread's, by the wall's."""
+    if clock is not time.thread_time_ns:
+        seconds = elapsed(work, calls, clock)
+        return Piece(seconds, seconds)
+    start = time.perf_counter_ns()
+    seconds = elapsed(work, calls, clock)
+    return Piece(seconds, (time.perf_counter_ns() - start) * 1e-9)
 
 
 def elapsed(work: Work, calls: int, clock: Clock = time.perf_counter_ns) -> float:

@@ -150,7 +150,7 @@ class Command:
 class Measured:
     """`attnlab complexity` killed on its way and taken up: every timing that was kept stays, no other is missing."""
 
-    ARGUMENTS = ("complexity", "--mechanism", "linear", "--max-n", "256", "--no-figures", "--quiet")
+    ARGUMENTS = ("complexity", "--mechanism", "linear", "--max-n", "256", "--repeats", "7", "--no-figures", "--quiet")
 
     def __init__(self, base: Path, zygote: Zygote) -> None:
         self.base, self.zygote = base, zygote
