@@ -54,8 +54,8 @@ def test_a_kernel_alone_means_full_attention(tmp_path: Path) -> None:
 
 
 def test_a_sweep_of_widths(tmp_path: Path) -> None:
-    arguments = ("--sweep", "d", "--max-n", "32", "--min-d", "8", "--max-d", "20", "--mechanism", "linear")
-    arguments += ("--repeats", "7")
+    sizes = ("--sweep", "d", "--max-n", "32", "--min-d", "8", "--max-d", "20")
+    arguments = (*sizes, "--mechanism", "linear", "--repeats", "7")
     document = printed_json("complexity", *arguments, cwd=tmp_path)
     assert {point["n"] for point in document["points"]} == {32}
     assert [point["d"] for point in document["points"]] == document["config"]["d"]

@@ -665,7 +665,7 @@ class TestBudget:
             return timed(tasks, on_sample=on, **settings)
 
         monkeypatch.setattr(complexity, "time_interleaved", passing)
-        monkeypatch.setattr(complexity.time, "monotonic", lambda: now[0])
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
         config = dataclasses.replace(CONFIG, mechanisms=("full", "hash"), kernels=("dense",), budget_seconds=budget)
         found = run(config, telling=Telling(note=told.append))
         counts = {v.key: {len(point.timing.samples) for point in found.of(v)} for v in found.variants}
