@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnlab.cli import options
-from attnlab.cli.choices import config_or_checkpoint
+from attnlab.cli.choices import Asked, config_or_checkpoint, settings_of
 from attnlab.cli.failures import about
 from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
 from attnlab.cli.progress import progress
@@ -34,6 +34,7 @@ Against = Annotated[
 
 def cost(
     config: options.ConfigArgument = None,
+    set_: options.Set = None,
     n: N = 4096,
     convention: Convention = "flop",
     causal: Causal = "half",
@@ -57,13 +58,13 @@ def cost(
         if against not in (None, "measured"):
             raise UsageError(f"--against {against!r}; expected measured")
         budget = options.memory_budget(max_memory)
-        chosen = config_or_checkpoint(PAPER if config is None else config, budget)
-        answer(chosen, settings_of(chosen, n, convention, causal, against, seed, budget), wishes)
+        chosen = config_or_checkpoint(Asked(config=config or PAPER, settings=settings_of(set_)), budget)
+        answer(chosen, cost_settings(chosen, n, convention, causal, against, seed, budget), wishes)
     except AttnlabError as error:
         raise about("cost", error) from error
 
 
-def settings_of(
+def cost_settings(
     config: "Config", n: int, convention: str, causal: str, against: str | None, seed: int | None, budget: int
 ) -> "CostConfig":
     """The experiment's settings, checked before any directory is made."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnlab.cli import options, texts
+from attnlab.cli.choices import Asked, settings_of
 from attnlab.cli.failures import about
 from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
 from attnlab.cli.progress import progress
@@ -62,6 +63,7 @@ WeightsOnly = Annotated[bool, typer.Option("--weights", help="look at the weight
 
 def inspect(
     checkpoint: Checkpoint = None,
+    set_: options.Set = None,
     text: texts.TextOption = None,
     text_file: texts.TextFile = None,
     ids: texts.Ids = None,
@@ -94,12 +96,13 @@ def inspect(
         budget = options.memory_budget(max_memory)
         way = Way(kernel=kernel_wish(kernel, arrays=arrays), asymmetry=asymmetry, budget=budget, arrays=arrays)
         selection = make_selection(head, layers, heads)
+        asked = Asked(config=checkpoint, settings=settings_of(set_))
         if weights:
             options.refuse_beside("--weights, which needs no text", {**given.named, "--head": head})
             options.refuse_beside("--weights, which runs nothing", way_beside_weights(given, statistic, kernel, way))
-            inspect_weights(checkpoint, selection, wishes, way)
+            inspect_weights(asked, selection, wishes, way)
             return
-        inspect_text(checkpoint, given, check_statistic(statistic), selection, wishes, way)
+        inspect_text(asked, given, check_statistic(statistic), selection, wishes, way)
     except AttnlabError as error:
         raise about("inspect", error) from error
 
@@ -116,7 +119,7 @@ def way_beside_weights(given: texts.Given, statistic: str, kernel: str, way: "Wa
 
 
 def inspect_text(
-    source: str | None, given: texts.Given, statistic: str, selection: "Selection", wishes: Wishes, way: "Way"
+    asked: Asked, given: texts.Given, statistic: str, selection: "Selection", wishes: Wishes, way: "Way"
 ) -> None:
     """Run the model on the text layer by layer, print the result and write the files.
 
@@ -125,7 +128,7 @@ def inspect_text(
     """
     from attnlab.experiments.inspect import run, steps
 
-    subject = subject_of(source, given, way.budget, text=True)
+    subject = subject_of(asked, given, way.budget, text=True)
     with progress("reading", 1, visible=not wishes.quiet) as bar:
         bench, config = subject.bench, configuration(subject, statistic, selection, way, pictures=wishes.draws)
         bar.total = steps(config)
@@ -206,7 +209,7 @@ def answer(
     )
 
 
-def inspect_weights(source: str | None, selection: "Selection", wishes: Wishes, way: "Way") -> None:
+def inspect_weights(asked: Asked, selection: "Selection", wishes: Wishes, way: "Way") -> None:
     """Look at the model's weights alone, print the result and write the files."""
     from attnlab.experiments.inspect_kernel import require_weights_memory
     from attnlab.experiments.inspect_weights import run
@@ -214,7 +217,7 @@ def inspect_weights(source: str | None, selection: "Selection", wishes: Wishes, 
     from attnlab.experiments.inspect_weights_report import csv_table, document, report
     from attnlab.files.documents import csv_bytes
 
-    subject = subject_of(source, texts.Given(), way.budget, text=False)
+    subject = subject_of(asked, texts.Given(), way.budget, text=False)
     bench = subject.bench
     require_weights_memory(subject.bench.config, way.budget)
     layers, heads = selection.layers, selection.heads

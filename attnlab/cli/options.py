@@ -27,6 +27,14 @@ def directory_name(text: str | None) -> str | None:
 
 
 ConfigArgument = Annotated[str | None, typer.Argument(help="a preset's name or a YAML file", metavar="CONFIG")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="change a key of the configuration, such as block.causal=true; may be repeated",
+        metavar="KEY=VALUE",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="draw weights and input with this seed")]
 Out = Annotated[
     str | None, typer.Option(callback=directory_name, help="write here: a new or an empty directory", metavar="DIR")

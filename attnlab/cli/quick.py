@@ -8,6 +8,7 @@ for that reads the same values itself: more slowly, and complaining in its own w
 from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import unwrap
+from itertools import pairwise
 from typing import Any, get_args, get_type_hints
 
 import typer
@@ -16,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from attnlab.cli.failures import TyperUsageError
 from attnlab.cli.options import whole_number
 from attnlab.files.opening import quoted
+from attnlab.files.yaml_nodes import brief
 
 
 def _reader(kind: Callable[[str], Any], expected: str) -> Callable[[str], Any]:
@@ -82,6 +84,30 @@ def refuse_twice(order: Sequence[Any], context: Any) -> None:
             raise TyperUsageError(f"{name}: given {times} times; expected once", ctx=context)
 
 
+def with_key_named(error: Any, args: Sequence[str]) -> Any:
+    """A complaint of an unknown option; where its name is a configuration's key, one that says how to set it.
+
+    Args:
+        error: any complaint of a command line; another one stays as it is.
+        args: the command line.
+    """
+    name = getattr(error, "option_name", "")
+    takes_keys = any("--set" in parameter.opts for parameter in error.ctx.command.params)
+    if not (name.startswith("--") and takes_keys and "possibilities" in vars(error)):
+        return error
+    from attnlab.files.config_keys import ROOT  # here: needed only for a mistake
+
+    key = name.removeprefix("--").replace("-", "_")
+    homes = list(ROOT.homes(key))
+    if not homes:
+        return error
+    given, after = next((arg, more) for arg, more in pairwise((*args, "-")) if arg.partition("=")[0] == name)
+    value = given.partition("=")[2] or ("VALUE" if after.startswith("-") else brief(after))
+    places = [path for path in homes if path == "block"] or homes
+    ways = [f"--set {f'{path}.{key}' if path else key}={value}" for path in places]
+    return TyperUsageError(f"No such option: {name}; perhaps {' or '.join(ways)}", ctx=error.ctx)
+
+
 class QuickCommand(TyperCommand):
     """A command that reads plain words and numbers plainly, and no option's value twice."""
 
@@ -101,11 +127,12 @@ class QuickCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As typer does, with the plain readers in place."""
         read_plainly(self, ctx)
+        typed = tuple(args)  # the parser takes them out one by one
         try:
             return super().parse_args(ctx, args)
         except TyperUsageError as error:  # the parser's own complaints do not say whose they are
             error.ctx = error.ctx or ctx
-            raise
+            raise with_key_named(error, typed) from error
 
 
 class QuickGroup(TyperGroup):

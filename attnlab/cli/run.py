@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attnlab.cli import options, texts
-from attnlab.cli.choices import choose_config, is_checkpoint, seed_of, summary_of
+from attnlab.cli.choices import (
+    Asked,
+    choose_config,
+    is_checkpoint,
+    refuse_for_checkpoint,
+    seed_of,
+    settings_of,
+    summary_of,
+)
 from attnlab.cli.failures import about
 from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
 from attnlab.cli.progress import Progress, progress
@@ -16,7 +24,6 @@ from attnlab.errors import AttnlabError, UsageError
 
 if TYPE_CHECKING:
     from attnlab.experiments.run_record import RunRecord, Selection
-    from attnlab.files.config import Config
     from attnlab.files.kernels import KernelWish
     from attnlab.files.runs import RunDirectory
     from attnlab.files.stacks import Bench
@@ -26,6 +33,11 @@ Examples:
   attnlab run vaswani-base --n 24 --head 0.3 --no-figures
   attnlab run single-head --n 2048 --kernel streaming --no-figures"""
 
+Dk = Annotated[str | None, typer.Option("--dk", help="the width of each head's queries and keys", metavar="D_K")]
+Causal = Annotated[bool, typer.Option("--causal", help="a query sees the keys up to its own position alone")]
+Scale = Annotated[
+    str | None, typer.Option("--scale", help="what q·k is multiplied by, in place of 1/√d_k", metavar="NUMBER")
+]
 Layers = Annotated[str | None, typer.Option(help="only these, such as 0-3,5", metavar="LIST")]
 Heads = Annotated[str | None, typer.Option(help="only these, in every layer", metavar="LIST")]
 N = Annotated[int | None, typer.Option(help="so many random tokens")]
@@ -57,6 +69,10 @@ def run(
     ids: texts.Ids = None,
     truncate: texts.Truncate = False,
     n: N = None,
+    set_: options.Set = None,
+    dk: Dk = None,
+    causal: Causal = False,
+    scale: Scale = None,
     head: options.Head = None,
     layers: Layers = None,
     heads: Heads = None,
@@ -88,17 +104,27 @@ def run(
         selection = make_selection(head, layers, heads)
         given = texts.Given(text=text, file=text_file, ids=ids, truncate=truncate)
         others: dict[str, object] = {"--embeddings": embeddings, "--tokens": tokens, "--n": n, "--seed": seed}
+        settings = settings_of(set_, dk=dk, causal=causal, scale=scale)
         if config is not None and qkv is None and is_checkpoint(config):
+            refuse_for_checkpoint(config, settings)
             texts.refuse_for_checkpoint(config, given, others)
             run_checkpoint(config, given, selection, wishes, way)
             return
         texts.refuse_without_checkpoint(given)
         if qkv is not None:
-            options.refuse_beside("--qkv, whose arrays are the whole input", {"CONFIG": config, **others})
+            changes = {setting.option.text: setting for setting in settings}
+            options.refuse_beside("--qkv, whose arrays are the whole input", {"CONFIG": config, **others, **changes})
             run_arrays(Path(qkv), selection, wishes, way)
             return
-        chosen = choose_config(config, options.as_path(embeddings), options.as_path(tokens), n, seed, way.budget)
-        run_block(chosen, selection, wishes, way)
+        asked = Asked(
+            config=config,
+            settings=settings,
+            embeddings=options.as_path(embeddings),
+            tokens=options.as_path(tokens),
+            n=n,
+            seed=seed,
+        )
+        run_block(asked, selection, wishes, way)
     except AttnlabError as error:
         raise about("run", error) from error
 
@@ -138,15 +164,16 @@ def make_selection(head: str | None, layers: str | None, heads: str | None) -> "
     )
 
 
-def run_block(config: "Config", selection: "Selection", wishes: Wishes, way: Way) -> None:
+def run_block(asked: Asked, selection: "Selection", wishes: Wishes, way: Way) -> None:
     """Run a configuration's block, and answer."""
     from attnlab.files.config import config_document
     from attnlab.files.stacks import load_bench
 
+    config = choose_config(asked, way.budget)
     with progress("running", config.layers, visible=not wishes.quiet) as bar:
         bench = load_bench(config, max_bytes=way.budget, kernel=way.kernel, advance=bar.advance)
         beginning = begin_document("run", seed_of(config), config_document(config))
-        run_bench(bench, selection, wishes, way, bar, beginning, summary=summary_of(config))
+        run_bench(bench, selection, wishes, way, bar, beginning, summary=summary_of(config, asked))
 
 
 def run_checkpoint(folder: str, given: texts.Given, selection: "Selection", wishes: Wishes, way: Way) -> None:

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnlab.cli import options
+from attnlab.cli.choices import Asked, choose_config, seed_of, settings_of
 from attnlab.cli.failures import about
 from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
 from attnlab.cli.progress import progress
-from attnlab.errors import AttnlabError
+from attnlab.errors import AttnlabError, UsageError
 
 if TYPE_CHECKING:
     from attnlab.experiments.variance import VarianceConfig
@@ -43,6 +44,7 @@ def variance(
     distribution: Kind = None,
     correlation: Correlation = None,
     config: Block = None,
+    set_: options.Set = None,
     inits: Inits = False,
     seed: options.Seed = None,
     out: options.Out = None,
@@ -67,17 +69,22 @@ def variance(
     try:
         options.check_seed(seed)
         budget = options.memory_budget(max_memory)
+        settings = settings_of(set_)
+        if config is None and settings:
+            raise UsageError(f"{settings[0].option.text}: changes nothing; expected --config CONFIG beside it")
         if config is not None or inits:
             chosen = "--inits" if config is None else "--config"
             options.refuse_beside(f"{chosen}, whose weights and widths make the scores", given)
-            measure_block(config, seed, wishes, budget)
+            measure_block(
+                None if config is None else Asked(config=config, settings=settings, seed=seed), seed, wishes, budget
+            )
             return
-        measure_pairs(settings_of(dk, samples, keys, distribution, correlation, seed, budget), wishes)
+        measure_pairs(widths_of(dk, samples, keys, distribution, correlation, seed, budget), wishes)
     except AttnlabError as error:
         raise about("variance", error) from error
 
 
-def settings_of(
+def widths_of(
     dk: list[int] | None,
     samples: int | None,
     keys: int | None,
@@ -128,9 +135,8 @@ def measure_pairs(config: "VarianceConfig", wishes: Wishes) -> None:
         )
 
 
-def measure_block(source: str | None, seed: int | None, wishes: Wishes, budget: int) -> None:
+def measure_block(asked: Asked | None, seed: int | None, wishes: Wishes, budget: int) -> None:
     """Measure a block's own scores, or the initialisations alone, and answer."""
-    from attnlab.cli.choices import choose_config, seed_of
     from attnlab.experiments.variance_block import block_steps, run_block
     from attnlab.experiments.variance_block_report import report
     from attnlab.experiments.variance_document import block_csv_table, block_document
@@ -138,7 +144,7 @@ def measure_block(source: str | None, seed: int | None, wishes: Wishes, budget: 
     from attnlab.files.documents import csv_bytes
     from attnlab.files.stacks import load_bench
 
-    config = None if source is None else choose_config(source, None, None, None, seed, budget)
+    config = None if asked is None else choose_config(asked, budget)
     bench = None if config is None else load_bench(config, max_bytes=budget)
     document = None if config is None else config_document(config)
     drawn = seed if config is None else seed_of(config)

@@ -1,10 +1,19 @@
 """`attnlab why`."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attnlab.cli import options, texts
+from attnlab.cli.choices import (
+    Asked,
+    choose_config,
+    is_checkpoint,
+    refuse_for_checkpoint,
+    seed_of,
+    settings_of,
+    summary_of,
+)
 from attnlab.cli.failures import about
 from attnlab.cli.output import begin_document, print_document, print_report
 from attnlab.errors import AttnlabError, UsageError
@@ -31,6 +40,7 @@ def why(
     head: options.Head = None,
     embeddings: options.Embeddings = None,
     tokens: options.Tokens = None,
+    set_: options.Set = None,
     text: texts.TextOption = None,
     text_file: texts.TextFile = None,
     ids: texts.Ids = None,
@@ -54,33 +64,38 @@ def why(
         source = named[0] if named else None
         place = options.head_place(head) or (0, 0)
         given = texts.Given(text=text, file=text_file, ids=ids, truncate=truncate)
-        others: dict[str, object] = {"--embeddings": embeddings, "--tokens": tokens, "--seed": seed}
-        bench, beginning, summary = asked(source, given, others, options.memory_budget(max_memory))
+        wanted = Asked(
+            config=source,
+            settings=settings_of(set_),
+            embeddings=options.as_path(embeddings),
+            tokens=options.as_path(tokens),
+            seed=seed,
+        )
+        bench, beginning, summary = subject_of(wanted, given, options.memory_budget(max_memory))
         work_out(bench, query, key, place, beginning, summary, json=json)
     except AttnlabError as error:
         raise about("why", error) from error
 
 
-def asked(
-    source: str | None, given: texts.Given, others: dict[str, Any], budget: int
-) -> "tuple[Bench, dict[str, object], str]":
+def subject_of(asked: Asked, given: texts.Given, budget: int) -> "tuple[Bench, dict[str, object], str]":
     """The stack and its input, the beginning of the JSON document, and the configuration in a sentence."""
-    from attnlab.cli.choices import choose_config, is_checkpoint, seed_of, summary_of
     from attnlab.files.config import config_document
     from attnlab.files.stacks import load_bench
 
+    source = asked.config
     if source is not None and is_checkpoint(source):
         from attnlab.models.checkpoint import load_checkpoint
 
+        others: dict[str, object] = {"--embeddings": asked.embeddings, "--tokens": asked.tokens, "--seed": asked.seed}
+        refuse_for_checkpoint(source, asked.settings)
         texts.refuse_for_checkpoint(source, given, others)
         model = load_checkpoint(source, max_bytes=budget)
         text, whole = texts.given_tokens(model, given, budget, sentence=True)
         return model.bench(text, max_bytes=budget), begin_document("why", None, model.document(text, whole)), ""
     texts.refuse_without_checkpoint(given)
-    embeddings, tokens = options.as_path(others["--embeddings"]), options.as_path(others["--tokens"])
-    config = choose_config(source, embeddings, tokens, None, others["--seed"], budget)
+    config = choose_config(asked, budget)
     beginning = begin_document("why", seed_of(config), config_document(config))
-    return load_bench(config, max_bytes=budget), beginning, summary_of(config)
+    return load_bench(config, max_bytes=budget), beginning, summary_of(config, asked)
 
 
 def work_out(
