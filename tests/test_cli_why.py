@@ -49,6 +49,16 @@ class TestTheSentence:
         assert round(printed_json("why", "5", "2", cwd=tmp_path)["weight"], 2) == 0.18
 
 
+class TestWordsOfOnesOwn:
+    def test_are_names_of_random_vectors(self, tmp_path: Path) -> None:
+        why = printed_json("why", "--words", "o banco perto do rio", "banco", "rio", cwd=tmp_path)
+        by_number = printed_json("why", "single-head", "--set", "input.random.n=5", "1", "4", cwd=tmp_path)
+        assert (why["query"], why["key"]) == ({"index": 1, "token": "banco"}, {"index": 4, "token": "rio"})
+        assert (why["weight"], why["q"]) == (by_number["weight"], by_number["q"])
+        out = attnlab("why", "--words", "o banco perto do rio", "banco", "rio", cwd=tmp_path).out
+        assert "single-head on random vectors with names" in " ".join(out.split())
+
+
 class TestAnyBlock:
     def test_every_step_that_it_has_is_shown(self, tmp_path: Path) -> None:
         block = "d_model: 15, n_heads: 5, n_kv_heads: 1, position: alibi, softcap: 2, qk_norm: rmsnorm"

@@ -1,15 +1,22 @@
 """Which configuration a command line means: CONFIG, and what --set, --embeddings, --n and --seed change in it."""
 
 import os.path
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from attnlab.cli import options
 from attnlab.errors import ConfigError, UsageError
 from attnlab.files.config import Config, Input, load_config, with_seed
 from attnlab.files.embeddings import read_embeddings
+from attnlab.files.opening import quoted
 from attnlab.files.presets import DEFAULT, preset_names, preset_path, preset_summary
 from attnlab.files.settings import Setting, overlap, read_setting, refuse_overlaps, short_setting
+
+if TYPE_CHECKING:
+    from attnlab.files.stacks import Bench
 
 #: What runs without CONFIG where the default's weights do not fit.
 PLAIN = "single-head"
@@ -27,7 +34,25 @@ class Asked:
     embeddings: Path | None = None
     tokens: Path | None = None
     n: int | None = None
+    #: names for random vectors, with blanks between them
+    words: str | None = None
     seed: int | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The words one by one, or none."""
+        return tuple((self.words or "").split())
+
+    @property
+    def given(self) -> dict[str, object]:
+        """The options about the input -> their values, None where one is not given."""
+        return {
+            "--embeddings": self.embeddings,
+            "--tokens": self.tokens,
+            "--words": self.words,
+            "--n": self.n,
+            "--seed": self.seed,
+        }
 
     @property
     def own_keys(self) -> dict[str, tuple[tuple[str, ...], ...]]:
@@ -35,17 +60,25 @@ class Asked:
         keys = {
             f"--embeddings {self.embeddings}": (("input",),) if self.embeddings is not None else (),
             f"--n {self.n}": (("input", "random", "n"),) if self.n is not None else (),
+            "--words": (("input", "random", "n"), ("input", "file"), ("input", "tokens"))
+            if self.words is not None
+            else (),
             f"--seed {self.seed}": SEEDS if self.seed is not None else (),
         }
         return {option: those for option, those in keys.items() if those}
 
     def check(self) -> None:
-        """Refuse options that say the same thing twice.
+        """Refuse options that say the same thing twice, and words that are none.
 
         Raises:
-            UsageError: naming both.
+            UsageError: naming both, or the words.
         """
         refuse_overlaps(self.settings)
+        if self.words is not None:
+            others = {"--embeddings": self.embeddings, "--tokens": self.tokens, "--n": self.n}
+            options.refuse_beside("--words, which name random vectors", others)
+            if not self.names or re.search("[\ud800-\udfff]", self.words):  # bytes that Python let through
+                raise UsageError(f"--words {quoted(self.words)}; expected words in UTF-8 with blanks between them")
         for setting in self.settings:
             for option, keys in self.own_keys.items():
                 if any(overlap(setting.key, key) for key in keys):
@@ -114,7 +147,10 @@ def choose_config(asked: Asked, budget: int) -> Config:
     if asked.embeddings is not None:
         chosen = replace(chosen, input=Input(random=None, file=asked.embeddings, tokens=asked.tokens))
     if asked.n is not None:
-        chosen = with_length(chosen, asked.n)
+        chosen = with_length(chosen, asked.n, f"--n {asked.n}")
+    if asked.words is not None:
+        chosen = with_length(chosen, len(asked.names), "--words")
+        chosen = replace(chosen, name=f"{chosen.name} on random vectors with names")
     return chosen if asked.seed is None else with_seed(chosen, asked.seed)
 
 
@@ -124,7 +160,8 @@ def default_config(asked: Asked) -> Config:
     Raises:
         ConfigError: a setting is wrong.
     """
-    return load_config(DEFAULT if asked.n is None and default_fits(asked.settings) else PLAIN, asked.settings)
+    drawn = asked.n is not None or asked.words is not None
+    return load_config(PLAIN if drawn or not default_fits(asked.settings) else DEFAULT, asked.settings)
 
 
 def default_fits(settings: Sequence[Setting]) -> bool:
@@ -149,13 +186,17 @@ def identity_config(embeddings: Path, settings: Sequence[Setting], budget: int) 
     return load_config({"block": block, "weights": {"init": "identity"}}, settings, name="identity head")
 
 
-def with_length(config: Config, n: int) -> Config:
-    """The configuration with so many random tokens."""
+def with_length(config: Config, n: int, option: str) -> Config:
+    """The configuration with so many random tokens, as the option wants.
+
+    Raises:
+        UsageError: n is less than 1, or the input is a file.
+    """
     if n < 1:
-        raise UsageError(f"--n {n}; expected 1 token or more")
+        raise UsageError(f"{option}; expected 1 token or more")
     if config.input.random is None:
         raise UsageError(
-            f"--n {n}: the input of {config.name} is a file; expected a configuration with random input, such as "
+            f"{option}: the input of {config.name} is a file; expected a configuration with random input, such as "
             "vaswani-base"
         )
     return replace(config, input=replace(config.input, random=replace(config.input.random, n=n)))
@@ -169,8 +210,16 @@ def seed_of(config: Config) -> int | None:
     return None if drawn is None or drawn.scheme == "identity" else drawn.seed
 
 
+def with_names(bench: "Bench", asked: Asked) -> "Bench":
+    """The bench, its random vectors called by the words of the command line, if there are any."""
+    return replace(bench, tokens=asked.names) if asked.names else bench
+
+
 def summary_of(config: Config, asked: Asked) -> str:
     """A preset in one sentence, or why it is the plain one; nothing for a configuration of the user's own."""
+    if asked.words is not None:
+        weights = "The weights are random too" if config.weights.file is None else "The weights are a file's"
+        return f"The words are names of random vectors: no number here knows what they mean. {weights}."
     if asked.config is None and config.path == preset_path(PLAIN):
         apart = [setting for setting in asked.settings if not default_fits([setting])] or asked.settings
         changes = [f"--n {asked.n}"] if asked.n is not None else [setting.option.text for setting in apart]

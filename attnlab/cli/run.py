@@ -16,6 +16,7 @@ from attnlab.cli.choices import (
     seed_of,
     settings_of,
     summary_of,
+    with_names,
 )
 from attnlab.cli.failures import about
 from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
@@ -69,6 +70,7 @@ def run(
     ids: texts.Ids = None,
     truncate: texts.Truncate = False,
     n: N = None,
+    words: options.Words = None,
     set_: options.Set = None,
     dk: Dk = None,
     causal: Causal = False,
@@ -103,27 +105,27 @@ def run(
         )
         selection = make_selection(head, layers, heads)
         given = texts.Given(text=text, file=text_file, ids=ids, truncate=truncate)
-        others: dict[str, object] = {"--embeddings": embeddings, "--tokens": tokens, "--n": n, "--seed": seed}
-        settings = settings_of(set_, dk=dk, causal=causal, scale=scale)
+        asked = Asked(
+            config=config,
+            settings=settings_of(set_, dk=dk, causal=causal, scale=scale),
+            embeddings=options.as_path(embeddings),
+            tokens=options.as_path(tokens),
+            n=n,
+            words=words,
+            seed=seed,
+        )
         if config is not None and qkv is None and is_checkpoint(config):
-            refuse_for_checkpoint(config, settings)
-            texts.refuse_for_checkpoint(config, given, others)
+            refuse_for_checkpoint(config, asked.settings)
+            texts.refuse_for_checkpoint(config, given, asked.given)
             run_checkpoint(config, given, selection, wishes, way)
             return
         texts.refuse_without_checkpoint(given)
         if qkv is not None:
-            changes = {setting.option.text: setting for setting in settings}
-            options.refuse_beside("--qkv, whose arrays are the whole input", {"CONFIG": config, **others, **changes})
+            changes = {setting.option.text: setting for setting in asked.settings}
+            others = {"CONFIG": config, **asked.given, **changes}
+            options.refuse_beside("--qkv, whose arrays are the whole input", others)
             run_arrays(Path(qkv), selection, wishes, way)
             return
-        asked = Asked(
-            config=config,
-            settings=settings,
-            embeddings=options.as_path(embeddings),
-            tokens=options.as_path(tokens),
-            n=n,
-            seed=seed,
-        )
         run_block(asked, selection, wishes, way)
     except AttnlabError as error:
         raise about("run", error) from error
@@ -173,6 +175,7 @@ def run_block(asked: Asked, selection: "Selection", wishes: Wishes, way: Way) ->
     with progress("running", config.layers, visible=not wishes.quiet) as bar:
         bench = load_bench(config, max_bytes=way.budget, kernel=way.kernel, advance=bar.advance)
         beginning = begin_document("run", seed_of(config), config_document(config))
+        bench = with_names(bench, asked)
         run_bench(bench, selection, wishes, way, bar, beginning, summary=summary_of(config, asked))
 
 

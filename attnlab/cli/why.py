@@ -13,6 +13,7 @@ from attnlab.cli.choices import (
     seed_of,
     settings_of,
     summary_of,
+    with_names,
 )
 from attnlab.cli.failures import about
 from attnlab.cli.output import begin_document, print_document, print_report
@@ -40,6 +41,7 @@ def why(
     head: options.Head = None,
     embeddings: options.Embeddings = None,
     tokens: options.Tokens = None,
+    named: options.Words = None,
     set_: options.Set = None,
     text: texts.TextOption = None,
     text_file: texts.TextFile = None,
@@ -60,8 +62,8 @@ def why(
             raise UsageError(
                 f"{' '.join(words)}; expected [CONFIG] QUERY KEY: two tokens, after a configuration or not"
             )
-        *named, query, key = words
-        source = named[0] if named else None
+        *before, query, key = words
+        source = before[0] if before else None
         place = options.head_place(head) or (0, 0)
         given = texts.Given(text=text, file=text_file, ids=ids, truncate=truncate)
         wanted = Asked(
@@ -69,6 +71,7 @@ def why(
             settings=settings_of(set_),
             embeddings=options.as_path(embeddings),
             tokens=options.as_path(tokens),
+            words=named,
             seed=seed,
         )
         bench, beginning, summary = subject_of(wanted, given, options.memory_budget(max_memory))
@@ -86,16 +89,15 @@ def subject_of(asked: Asked, given: texts.Given, budget: int) -> "tuple[Bench, d
     if source is not None and is_checkpoint(source):
         from attnlab.models.checkpoint import load_checkpoint
 
-        others: dict[str, object] = {"--embeddings": asked.embeddings, "--tokens": asked.tokens, "--seed": asked.seed}
         refuse_for_checkpoint(source, asked.settings)
-        texts.refuse_for_checkpoint(source, given, others)
+        texts.refuse_for_checkpoint(source, given, asked.given)
         model = load_checkpoint(source, max_bytes=budget)
         text, whole = texts.given_tokens(model, given, budget, sentence=True)
         return model.bench(text, max_bytes=budget), begin_document("why", None, model.document(text, whole)), ""
     texts.refuse_without_checkpoint(given)
     config = choose_config(asked, budget)
     beginning = begin_document("why", seed_of(config), config_document(config))
-    return load_bench(config, max_bytes=budget), beginning, summary_of(config, asked)
+    return with_names(load_bench(config, max_bytes=budget), asked), beginning, summary_of(config, asked)
 
 
 def work_out(
