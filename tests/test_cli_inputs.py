@@ -105,6 +105,28 @@ class TestEmbeddingsOfOnesOwn:
         )
 
 
+class TestNamesOfOnesOwn:
+    def test_stand_in_plain_lines_or_in_the_first_column(self, files: list[Path], here: Path) -> None:
+        words = [f"w{i}" for i in range(7)]
+        (here / "plain.txt").write_bytes("\r\n".join(["\ufeffw0", *words[1:], ""]).encode())
+        rows = [
+            ";".join([word, *(f"{x:.9g}".replace(".", ",") for x in row)])
+            for word, row in zip(words, x_of(), strict=True)
+        ]
+        (here / "excel.csv").write_text("\ufeff" + "\n".join([";a;b;c;d;e", *rows]), encoding="utf-8")
+        plain = printed_json("run", "--embeddings", files[0], "--tokens", "plain.txt", cwd=here)
+        named = printed_json("run", "--embeddings", "excel.csv", cwd=here)
+        assert plain["tokens"] == named["tokens"] == words
+        assert plain["heads"] == named["heads"]
+        result = printed_json("run", "--embeddings", "excel.csv", "--tokens", "mine.txt", cwd=here)
+        assert result == {**named, "config": result["config"]}
+
+    def test_of_which_one_is_missing(self, files: list[Path], here: Path) -> None:
+        (here / "few.txt").write_text("w0\n\nw1\n", encoding="utf-8")
+        line = error_line(attnlab("run", "--embeddings", files[0], "--tokens", "few.txt", cwd=here), 3)
+        assert line == 'few.txt: line 2: empty; expected a token (in a file of JSON strings "" is one)'
+
+
 class TestWordsOfOnesOwn:
     WORDS = "o banco  perto\tdo rio"
 

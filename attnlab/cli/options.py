@@ -45,7 +45,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but where th
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="draw nothing")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 Embeddings = Annotated[str | None, typer.Option(help="run on these: .npy, .npz, .csv or .safetensors", metavar="FILE")]
-Tokens = Annotated[str | None, typer.Option(help="their tokens: a JSON string per line", metavar="FILE")]
+Tokens = Annotated[str | None, typer.Option(help="their tokens: a line each, plain or JSON strings", metavar="FILE")]
 Words = Annotated[
     str | None, typer.Option("--words", help="so many random vectors, with these words for names", metavar="TEXT")
 ]

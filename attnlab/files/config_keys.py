@@ -280,7 +280,9 @@ _input = Section(
     keys={
         "random": Key(_random, "Standard normal embeddings; this is the default where no file is given"),
         "file": Key(nullable(text("a file's name")), "A file of embeddings, n by d_model; null is random ones"),
-        "tokens": Key(nullable(text("a file's name")), "A file of the tokens' texts, one JSON string a line"),
+        "tokens": Key(
+            nullable(text("a file's name")), "A file of the tokens' texts, a line each: plain, or JSON strings"
+        ),
     },
     rules=(_one_input,),
     json_rules={
