@@ -23,12 +23,31 @@ Examples:
 #: The configuration that is counted when none is named: the paper's own.
 PAPER = "vaswani-base"
 
-N = Annotated[int, typer.Option(help="tokens")]
-Convention = Annotated[str, typer.Option(help="flop: a multiply-add counts 2; mac: multiply-adds alone, once each")]
-Causal = Annotated[str, typer.Option(help="half: what a mask or a window hides is skipped; full: it is computed, too")]
+N = Annotated[int, typer.Option(help="tokens", rich_help_panel=options.INPUT)]
+Convention = Annotated[
+    str,
+    typer.Option(
+        help="flop: a multiply-add counts 2; mac: multiply-adds alone, once each", rich_help_panel=options.MEASURE
+    ),
+]
+Causal = Annotated[
+    str,
+    typer.Option(
+        help="half: what a mask or a window hides is skipped; full: it is computed, too",
+        rich_help_panel=options.MEASURE,
+    ),
+]
 Against = Annotated[
     str | None,
-    typer.Option(help="measured: time one block of this shape here, part by part", metavar="measured"),
+    typer.Option(
+        help="measured: time one block of this shape here, part by part",
+        metavar="measured",
+        rich_help_panel=options.MEASURE,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(help="with --against measured: draw with this seed", show_default="0", rich_help_panel=options.INPUT),
 ]
 
 
@@ -39,7 +58,7 @@ def cost(
     convention: Convention = "flop",
     causal: Causal = "half",
     against: Against = None,
-    seed: options.Seed = None,
+    seed: Seed = None,
     out: options.Out = None,
     no_figures: options.NoFigures = False,
     json: options.Json = False,

@@ -34,7 +34,13 @@ Name = Annotated[
     str, typer.Argument(help="roles, projections, attention, parallel or block", metavar="NAME", show_default=False)
 ]
 FormatOption = Annotated[
-    str, typer.Option("--format", help="png, svg, both, or mermaid: text for Markdown", metavar="FORMAT")
+    str,
+    typer.Option(
+        "--format",
+        help="png, svg, both, or mermaid: text for Markdown",
+        metavar="FORMAT",
+        rich_help_panel=options.OUTPUT,
+    ),
 ]
 FORMATS = ("both", "png", "svg", "mermaid")
 

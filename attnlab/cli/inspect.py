@@ -23,7 +23,7 @@ EPILOG = """\b
 What makes a head worth a look, each with its number:
   sink            over 0.3 of its weight on one key (Gu et al. 2024, on key 0)
   saturated       over half of its rows with one key above 0.99 (ours)
-  collapsed       entropy below 0.1 of what is possible (ours; Zhai et al. 2023)
+  collapsed       entropy below 0.1 of what can be (ours; Zhai et al. 2023)
   previous token  over half of its weight on key i − 1 (Clark et al. 2019)
   next token      over half of its weight on key i + 1 (Clark et al. 2019)
   near-uniform    entropy above 0.95 of what is possible (ours)
@@ -44,21 +44,46 @@ Checkpoint = Annotated[
         help="a folder with config.json, model.safetensors, tokenizer.json; or a configuration", metavar="CHECKPOINT"
     ),
 ]
-Statistic = Annotated[str, typer.Option(help="what the table of layers and heads shows", metavar="NAME")]
-Head = Annotated[str | None, typer.Option(help="also show this head's matrix: LAYER.HEAD, such as 3.7", metavar="HEAD")]
-Layers = Annotated[str | None, typer.Option(help="only these, such as 0-3; none above is read", metavar="LIST")]
-Heads = Annotated[str | None, typer.Option(help="only these, in every layer", metavar="LIST")]
+Statistic = Annotated[
+    str, typer.Option(help="what the table of layers and heads shows", metavar="NAME", rich_help_panel=options.SHOW)
+]
+Head = Annotated[
+    str | None,
+    typer.Option(
+        help="also show this head's matrix: LAYER.HEAD, such as 3.7", metavar="HEAD", rich_help_panel=options.SHOW
+    ),
+]
+Layers = Annotated[
+    str | None,
+    typer.Option(help="only these, such as 0-3; none above is read", metavar="LIST", rich_help_panel=options.MEASURE),
+]
+Heads = Annotated[
+    str | None, typer.Option(help="only these, in every layer", metavar="LIST", rich_help_panel=options.MEASURE)
+]
 KernelOption = Annotated[
     str,
     typer.Option(
-        "--kernel", help="dense makes the matrices, streaming does not; auto: beyond 256 tokens", metavar="KERNEL"
+        "--kernel",
+        help="dense makes the matrices, streaming does not; auto: beyond 256 tokens",
+        metavar="KERNEL",
+        rich_help_panel=options.MEASURE,
     ),
 ]
 Asymmetry = Annotated[
-    bool, typer.Option("--asymmetry", help="measure it also without the matrices: a second pass, about as long")
+    bool,
+    typer.Option(
+        "--asymmetry",
+        help="measure it also without the matrices: a second pass, about as long",
+        rich_help_panel=options.MEASURE,
+    ),
 ]
-Arrays = Annotated[bool, typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names")]
-WeightsOnly = Annotated[bool, typer.Option("--weights", help="look at the weights alone; needs no text")]
+Arrays = Annotated[
+    bool,
+    typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names", rich_help_panel=options.OUTPUT),
+]
+WeightsOnly = Annotated[
+    bool, typer.Option("--weights", help="look at the weights alone; needs no text", rich_help_panel=options.MEASURE)
+]
 
 
 def inspect(

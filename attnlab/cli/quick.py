@@ -134,9 +134,28 @@ class QuickCommand(TyperCommand):
             error.ctx = error.ctx or ctx
             raise with_key_named(error, typed) from error
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What the usage line shows after the command's name."""
+        from attnlab.cli.help import usage_pieces
+
+        return usage_pieces(self, ctx)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The options in groups."""
+        from attnlab.cli.help import write_parameters  # here: only help needs it
+
+        write_parameters(self, ctx, formatter)
+
 
 class QuickGroup(TyperGroup):
     """A group of commands whose own flags are read plainly."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The commands by what they are for, and then the options."""
+        from attnlab.cli.help import write_commands, write_parameters
+
+        write_commands(self, ctx, formatter)
+        write_parameters(self, ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As typer does, with the plain readers in place."""

@@ -31,20 +31,39 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Examples:
-  attnlab run vaswani-base --n 24 --head 0.3 --no-figures
+  attnlab run --dk 16 --causal --no-figures
   attnlab run single-head --n 2048 --kernel streaming --no-figures"""
 
-Dk = Annotated[str | None, typer.Option("--dk", help="the width of each head's queries and keys", metavar="D_K")]
-Causal = Annotated[bool, typer.Option("--causal", help="a query sees the keys up to its own position alone")]
-Scale = Annotated[
-    str | None, typer.Option("--scale", help="what q·k is multiplied by, in place of 1/√d_k", metavar="NUMBER")
+Dk = Annotated[
+    str | None,
+    typer.Option(
+        "--dk", help="the width of each head's queries and keys", metavar="D_K", rich_help_panel=options.INPUT
+    ),
 ]
-Layers = Annotated[str | None, typer.Option(help="only these, such as 0-3,5", metavar="LIST")]
-Heads = Annotated[str | None, typer.Option(help="only these, in every layer", metavar="LIST")]
-N = Annotated[int | None, typer.Option(help="so many random tokens")]
+Causal = Annotated[
+    bool,
+    typer.Option("--causal", help="a query sees the keys up to its own position alone", rich_help_panel=options.INPUT),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(
+        "--scale", help="what q·k is multiplied by, in place of 1/√d_k", metavar="NUMBER", rich_help_panel=options.INPUT
+    ),
+]
+Layers = Annotated[
+    str | None, typer.Option(help="only these, such as 0-3,5", metavar="LIST", rich_help_panel=options.MEASURE)
+]
+Heads = Annotated[
+    str | None, typer.Option(help="only these, in every layer", metavar="LIST", rich_help_panel=options.MEASURE)
+]
+N = Annotated[int | None, typer.Option(help="so many random tokens", rich_help_panel=options.INPUT)]
 Qkv = Annotated[
     str | None,
-    typer.Option(help="attention of these arrays: .npz with q, k, v, optional mask, bias", metavar="FILE"),
+    typer.Option(
+        help="attention of these arrays: .npz with q, k, v, optional mask, bias",
+        metavar="FILE",
+        rich_help_panel=options.INPUT,
+    ),
 ]
 KernelOption = Annotated[
     str,
@@ -52,12 +71,21 @@ KernelOption = Annotated[
         "--kernel",
         help="dense keeps the matrices, streaming never makes them; auto: dense up to 1 GiB",
         metavar="KERNEL",
+        rich_help_panel=options.MEASURE,
     ),
 ]
 Asymmetry = Annotated[
-    bool, typer.Option("--asymmetry", help="measure it also without the matrices: a second pass, about as long")
+    bool,
+    typer.Option(
+        "--asymmetry",
+        help="measure it also without the matrices: a second pass, about as long",
+        rich_help_panel=options.MEASURE,
+    ),
 ]
-Arrays = Annotated[bool, typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names")]
+Arrays = Annotated[
+    bool,
+    typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names", rich_help_panel=options.OUTPUT),
+]
 
 
 def run(
@@ -91,8 +119,9 @@ def run(
 ) -> None:
     """Run a block on embeddings: who attends to whom, its scores beside what they should be, its steps, its checks.
 
-    Without CONFIG: a real sentence through one head of a real model; with --embeddings alone, one identity head.
-    CONFIG may also be a checkpoint's folder, which runs on a text.
+    Without CONFIG: a real sentence through one head of a real model; with --n, --words or another shape, such as
+    --dk 16, single-head; with --embeddings, one identity head. CONFIG may also be a checkpoint's folder, which runs
+    on a text.
     """
     wishes = Wishes(command="run", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out))
     try:

@@ -21,20 +21,58 @@ Examples:
 
 Widths = Annotated[
     list[int] | None,
-    typer.Option("--dk", help="this width; again for more; default: 1 to 1024 by doubling", metavar="D_K"),
+    typer.Option(
+        "--dk",
+        help="a width of queries and keys",
+        show_default="1 to 1,024 by doubling",
+        metavar="D_K",
+        rich_help_panel=options.MEASURE,
+    ),
 ]
-Samples = Annotated[int | None, typer.Option(help="independent pairs per width; default: 100,000", metavar="PAIRS")]
-Keys = Annotated[int | None, typer.Option(help="keys of the matrix and of the softmax; default: 128", metavar="N")]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        help="independent pairs per width", show_default="100,000", metavar="PAIRS", rich_help_panel=options.MEASURE
+    ),
+]
+Keys = Annotated[
+    int | None,
+    typer.Option(
+        help="keys of the matrix and of the softmax", show_default="128", metavar="N", rich_help_panel=options.MEASURE
+    ),
+]
 Kind = Annotated[
-    str | None, typer.Option("--distribution", help="entries: normal, uniform (±√3) or sign (±1)", metavar="NAME")
+    str | None,
+    typer.Option(
+        "--distribution",
+        help="entries: normal, uniform (±√3) or sign (±1)",
+        show_default="normal",
+        metavar="NAME",
+        rich_help_panel=options.MEASURE,
+    ),
 ]
 Correlation = Annotated[
-    float | None, typer.Option(help="of each entry of k with the same one of q; normal entries only", metavar="RHO")
+    float | None,
+    typer.Option(
+        help="of each entry of k with the same one of q; normal entries only",
+        show_default="0",
+        metavar="RHO",
+        rich_help_panel=options.MEASURE,
+    ),
 ]
 Block = Annotated[
-    str | None, typer.Option("--config", help="a block's own scores instead: a preset or a file", metavar="CONFIG")
+    str | None,
+    typer.Option(
+        "--config",
+        help="a block's own scores instead: a preset or a file",
+        metavar="CONFIG",
+        rich_help_panel=options.INPUT,
+    ),
 ]
-Inits = Annotated[bool, typer.Option("--inits", help="what common initialisations start with instead")]
+Inits = Annotated[
+    bool,
+    typer.Option("--inits", help="what common initialisations start with instead", rich_help_panel=options.MEASURE),
+]
 
 
 def variance(
@@ -56,7 +94,7 @@ def variance(
 ) -> None:
     """Measure Var(q·k) with and without 1/√d_k, and what unscaled scores do to the softmax, beside exact theory.
 
-    Without --dk: widths from 1 to 1024 by doubling, and a figure of them.
+    Without --dk: widths from 1 to 1,024 by doubling, and a figure of them.
     """
     wishes = Wishes(command="variance", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out))
     given = {
