@@ -1,6 +1,7 @@
 """Keys that options set: the same configuration as a file that says so, or one line that names the option."""
 
 import copy
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from attnlab.errors import ConfigError, UsageError
 from attnlab.files.config import load_config
@@ -53,6 +56,22 @@ CHANGES = [
 ]
 
 
+#: Keys that go together whatever two values they have.
+APART: dict[str, tuple[object, object]] = {
+    "block.causal": (True, False),
+    "block.d_k": (4, 6),
+    "block.d_ff": (None, 7),
+    "block.norm": ("rmsnorm", "layernorm"),
+    "block.scale": (None, 0.5),
+    "block.position.rotary.base": (50, 1e6),
+    "layers": (1, 5),
+    "weights.init": ("xavier_normal", {"normal": 0.1}),
+    "weights.seed": (0, 3),
+    "input.random.n": (1, 9),
+    "dtype": ("float64", "float32"),
+}
+
+
 @pytest.mark.parametrize(("key", "text", "value"), CHANGES, ids=lambda part: str(part)[:30])
 def test_a_setting_is_what_a_file_would_say(key: str, text: str, value: object, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(BASE), encoding="utf-8")
@@ -65,9 +84,19 @@ def test_a_setting_is_what_a_file_would_say(key: str, text: str, value: object, 
         )
 
 
+@given(st.dictionaries(st.sampled_from(sorted(APART)), st.integers(0, 1), min_size=1))
+def test_settings_together_are_what_a_file_would_say(chosen: dict[str, int]) -> None:
+    changed: dict[str, Any] = BASE
+    for key, which in chosen.items():
+        changed = with_key(changed, key, APART[key][which])
+    settings = [read_setting(f"{key}={json.dumps(APART[key][which])}") for key, which in chosen.items()]
+    refuse_overlaps(settings)
+    assert replace(load_config(BASE, settings), name="config") == load_config(changed)
+
+
 def test_the_name_says_what_is_changed() -> None:
     settings = [read_setting("block.d_k=16"), read_setting("layers=2"), read_setting("weights={init: identity}")]
-    assert load_config("single-head", settings).name == "single-head with d_k=16, layers=2, weights=…"
+    assert load_config("single-head", settings).name == "single-head with d_k=16, layers=2, weights={init: identity}"
     assert load_config("single-head").name == "single-head"
 
 

@@ -17,7 +17,6 @@ from typer.core import TyperCommand, TyperGroup
 from attnlab.cli.failures import TyperUsageError
 from attnlab.cli.options import whole_number
 from attnlab.files.opening import quoted
-from attnlab.files.yaml_nodes import brief
 
 
 def _reader(kind: Callable[[str], Any], expected: str) -> Callable[[str], Any]:
@@ -96,6 +95,7 @@ def with_key_named(error: Any, args: Sequence[str]) -> Any:
     if not (name.startswith("--") and takes_keys and "possibilities" in vars(error)):
         return error
     from attnlab.files.config_keys import ROOT  # here: needed only for a mistake
+    from attnlab.files.yaml_nodes import brief
 
     key = name.removeprefix("--").replace("-", "_")
     homes = list(ROOT.homes(key))

@@ -18,6 +18,8 @@ class Setting(NamedTuple):
     option: Option
     #: every place in it is the option
     value: Node
+    #: the value as it was written, cut where it is long
+    text: str
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -53,7 +55,7 @@ def short_setting(option: str, key: str, value: str, *, flag: bool = False) -> S
 
 def _setting(shown: str, key: str, value: str) -> Setting:
     option = Option(shown, key)
-    return Setting(option, parse_value(value, option))
+    return Setting(option, parse_value(value, option), brief(value.strip()))
 
 
 def refuse_overlaps(settings: Sequence[Setting]) -> None:
@@ -96,9 +98,5 @@ def _with_value(node: Mapping, key: Sequence[str], value: Node) -> Mapping:
 
 def named(name: str, settings: Sequence[Setting]) -> str:
     """A configuration's name with what is changed in it: `single-head with d_k=16`."""
-    changes = [f"{'.'.join(setting.key).removeprefix('block.')}={_written(setting.value)}" for setting in settings]
+    changes = [f"{setting.option.key.removeprefix('block.')}={setting.text}" for setting in settings]
     return f"{name} with {', '.join(changes)}" if changes else name
-
-
-def _written(node: Node) -> str:
-    return brief(node.text) if isinstance(node, Scalar) else "…"
