@@ -94,18 +94,28 @@ def with_key_named(error: Any, args: Sequence[str]) -> Any:
     takes_keys = any("--set" in parameter.opts for parameter in error.ctx.command.params)
     if not (name.startswith("--") and takes_keys and "possibilities" in vars(error)):
         return error
+    ways = ways_to_set(name, args)
+    return TyperUsageError(f"No such option: {name}; perhaps {' or '.join(ways)}", ctx=error.ctx) if ways else error
+
+
+def ways_to_set(option: str, args: Sequence[str]) -> list[str]:
+    """`--set block.window=3` for --window 3 among the arguments; nothing where no key has the option's name."""
     from attnlab.files.config_keys import ROOT  # here: needed only for a mistake
     from attnlab.files.yaml_nodes import brief
 
-    key = name.removeprefix("--").replace("-", "_")
+    key = option.removeprefix("--").replace("-", "_")
     homes = list(ROOT.homes(key))
-    if not homes:
-        return error
-    given, after = next((arg, more) for arg, more in pairwise((*args, "-")) if arg.partition("=")[0] == name)
-    value = given.partition("=")[2] or ("VALUE" if after.startswith("-") else brief(after))
-    places = [path for path in homes if path == "block"] or homes
-    ways = [f"--set {f'{path}.{key}' if path else key}={value}" for path in places]
-    return TyperUsageError(f"No such option: {name}; perhaps {' or '.join(ways)}", ctx=error.ctx)
+    given, after = next((pair for pair in pairwise((*args, "-")) if pair[0].partition("=")[0] == option), (option, "-"))
+    ways = []
+    for path in [path for path in homes if path == "block"] or homes:
+        schema = ROOT.schema()
+        names = [*path.split("."), key] if path else [key]
+        for name in names:
+            schema = schema.get("properties", {}).get(name, {})
+        following = "VALUE" if after.startswith("-") else after
+        value = given.partition("=")[2] or ("true" if schema.get("type") == "boolean" else following)
+        ways.append(f"--set {'.'.join(names)}={brief(value)}")
+    return ways
 
 
 class QuickCommand(TyperCommand):
