@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: What runs without CONFIG where the default's weights do not fit.
 PLAIN = "single-head"
+LENGTH = ("input", "random", "n")
 SEEDS = (("weights", "seed"), ("input", "random", "seed"))
 
 
@@ -57,15 +58,13 @@ class Asked:
     @property
     def own_keys(self) -> dict[str, tuple[tuple[str, ...], ...]]:
         """The other options that are given, and the keys of which each is the only one to say anything."""
-        keys = {
-            f"--embeddings {self.embeddings}": (("input",),) if self.embeddings is not None else (),
-            f"--n {self.n}": (("input", "random", "n"),) if self.n is not None else (),
-            "--words": (("input", "random", "n"), ("input", "file"), ("input", "tokens"))
-            if self.words is not None
-            else (),
-            f"--seed {self.seed}": SEEDS if self.seed is not None else (),
-        }
-        return {option: those for option, those in keys.items() if those}
+        table = (
+            (f"--embeddings {self.embeddings}", self.embeddings, (("input",),)),
+            (f"--n {self.n}", self.n, (LENGTH,)),
+            ("--words", self.words, (LENGTH, ("input", "file"), ("input", "tokens"))),
+            (f"--seed {self.seed}", self.seed, SEEDS),
+        )
+        return {option: keys for option, value, keys in table if value is not None}
 
     def check(self) -> None:
         """Refuse options that say the same thing twice, and words that are none.
@@ -122,10 +121,9 @@ def refuse_for_checkpoint(folder: str, settings: Sequence[Setting]) -> None:
     Raises:
         UsageError: naming the first.
     """
-    for setting in settings:
-        raise UsageError(
-            f"{setting.option.text}: not together with the checkpoint {folder}, whose config.json sets that"
-        )
+    if settings:
+        option = settings[0].option.text
+        raise UsageError(f"{option}: not together with the checkpoint {folder}, whose config.json sets that")
 
 
 def choose_config(asked: Asked, budget: int) -> Config:
