@@ -31,6 +31,8 @@ class UsageError(AttnlabError, ValueError):
 
 #: So many mistakes of one configuration are listed, and the others counted.
 MOST_LISTED = 20
+#: The source of a `ConfigError` about what options of the command line say.
+COMMAND_LINE = "the command line"
 
 
 class ConfigError(AttnlabError, ValueError):
@@ -55,6 +57,13 @@ class ConfigError(AttnlabError, ValueError):
         more = len(self.complaints) - MOST_LISTED
         rest = [f"… and {more:,} more; expected none"] if more > 0 else []
         return [f"{self.source}: {len(self.complaints)} mistakes", *self.complaints[:MOST_LISTED], *rest]
+
+    def said_of(self, command: str) -> "ConfigError":
+        """The same, said to come from a command where what is wrong stands on the command line and in no file."""
+        if self.source != COMMAND_LINE:
+            return self
+        several = len(self.complaints) > 1
+        return ConfigError(*self.complaints if several else (f"{command}: {self}",), source=command)
 
 
 class InputError(AttnlabError, ValueError):

@@ -216,6 +216,4 @@ def test_help_tells_what_the_orders_cannot(tmp_path: Path) -> None:
 
 def test_help_ends_with_examples(tmp_path: Path) -> None:
     ended = attnlab("complexity", "--help", cwd=tmp_path)
-    assert ended.out.rstrip().endswith(
-        "attnlab complexity --max-n 1024 --kernel dense --kernel streaming --heads 4 --no-figures"
-    )
+    assert ended.out.rstrip().endswith("attnlab complexity --max-n 1024 --kernel dense --kernel streaming --heads 4")

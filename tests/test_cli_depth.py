@@ -71,7 +71,7 @@ def test_more_memory_than_may_be_used_is_refused(tmp_path: Path) -> None:
 def test_help_shows_the_examples_that_it_runs(tmp_path: Path) -> None:
     ended = attnlab("depth", "--help", cwd=tmp_path)
     assert ended.code == 0
-    line = "depth --layers 24 --variant block --variant block_without_residual --no-figures"
+    line = "depth --layers 24 --variant block_without_residual --no-figures"
     assert f"attnlab {line}" in ended.out
     ran = attnlab(*line.split(), cwd=tmp_path)
     assert (ran.code, ran.err) == (0, "")

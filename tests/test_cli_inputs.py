@@ -105,6 +105,90 @@ class TestEmbeddingsOfOnesOwn:
         )
 
 
+class TestNamesOfOnesOwn:
+    def test_stand_in_plain_lines_or_in_the_first_column(self, files: list[Path], here: Path) -> None:
+        words = [f"w{i}" for i in range(7)]
+        (here / "plain.txt").write_bytes("\r\n".join(["\ufeffw0", *words[1:], ""]).encode())
+        rows = [
+            ";".join([word, *(f"{x:.9g}".replace(".", ",") for x in row)])
+            for word, row in zip(words, x_of(), strict=True)
+        ]
+        (here / "excel.csv").write_text("\ufeff" + "\n".join([";a;b;c;d;e", *rows]), encoding="utf-8")
+        plain = printed_json("run", "--embeddings", files[0], "--tokens", "plain.txt", cwd=here)
+        named = printed_json("run", "--embeddings", "excel.csv", cwd=here)
+        assert plain["tokens"] == named["tokens"] == words
+        assert plain["heads"] == named["heads"]
+        result = printed_json("run", "--embeddings", "excel.csv", "--tokens", "mine.txt", cwd=here)
+        assert result == {**named, "config": result["config"]}
+
+    def test_of_which_one_is_missing(self, files: list[Path], here: Path) -> None:
+        (here / "few.txt").write_text("w0\n\nw1\n", encoding="utf-8")
+        line = error_line(attnlab("run", "--embeddings", files[0], "--tokens", "few.txt", cwd=here), 3)
+        assert line == 'few.txt: line 2: empty; expected a token (in a file of JSON strings "" is one)'
+
+
+class TestWordsOfOnesOwn:
+    WORDS = "o banco  perto\tdo rio"
+
+    def test_are_names_of_random_vectors(self, here: Path) -> None:
+        named = printed_json("run", "--words", self.WORDS, cwd=here)
+        plain = printed_json("run", "--n", "5", cwd=here)
+        assert (plain.pop("tokens"), named.pop("tokens")) == (None, ["o", "banco", "perto", "do", "rio"])
+        assert named == plain
+
+    def test_are_never_said_to_mean_anything(self, here: Path) -> None:
+        ended = attnlab("run", "--words", self.WORDS, "--out", "words", cwd=here)
+        assert (ended.code, ended.err) == (0, "")
+        told = " ".join(ended.out.split())
+        assert told.startswith("single-head on random vectors with names · 5 tokens × 64 ")
+        assert "The words are names of random vectors: no number here knows what they mean." in told
+        assert 'Of random vectors, "do" looks most at "o"' in told
+        assert "Of random vectors" in (here / "words" / "attention.svg").read_text(encoding="utf-8")
+        assert "Of random vectors" not in attnlab("run", "--n", "5", "--no-figures", cwd=here).out
+
+    def test_name_the_tokens_of_any_block_with_random_input(self, here: Path) -> None:
+        (here / "random.yaml").write_text("block: {d_model: 6, n_heads: 2}\n", encoding="utf-8")
+        result = printed_json("run", "random.yaml", "--words", "a b c", "--seed", "3", "--causal", cwd=here)
+        assert (result["n"], result["tokens"], len(result["heads"])) == (3, ["a", "b", "c"], 2)
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["--n", "3"], "--n: not together with --words, which name random vectors"),
+            (["--embeddings", "x.npy"], "--embeddings: not together with --words, which name random vectors"),
+            (["--tokens", "x.txt"], "--tokens: not together with --words, which name random vectors"),
+            (["--qkv", "x.npz"], "--words: not together with --qkv, whose arrays are the whole input"),
+            (
+                ["folder"],
+                "--words: not together with the checkpoint folder, which runs on --text, --text-file or --ids",
+            ),
+            (
+                ["--set", "input.random.n=3"],
+                "--set input.random.n=3: not together with --words; expected one of the two",
+            ),
+            (
+                ["sentence"],
+                "--words: the input of sentence is a file; expected a configuration with random input, such as",
+            ),
+        ],
+    )
+    def test_are_the_whole_input(self, arguments: list[str], said: str, here: Path) -> None:
+        (here / "folder").mkdir(exist_ok=True)
+        line = error_line(attnlab("run", "--words", "a b", *arguments, cwd=here), 2)
+        assert line.startswith(f"run: {said}")
+
+    @pytest.mark.parametrize("words", ["", " \n", "a \udcff"])
+    def test_that_are_none(self, words: str, here: Path) -> None:
+        line = error_line(attnlab("run", "--words", words, cwd=here), 2)
+        assert line == f"run: --words {words!r}; expected words in UTF-8 with blanks between them"
+
+    def test_with_control_characters_are_shown_escaped(self, here: Path) -> None:
+        ended = attnlab("run", "--words", "a\x1b[2J b [bold]c", "--no-figures", cwd=here)
+        assert (ended.code, ended.err) == (0, "")
+        assert ended.out.replace("\n", "").isprintable()
+        assert "[bold]c" in ended.out
+
+
 @pytest.fixture(scope="module")
 def given(here: Path) -> dict[str, Array]:
     rng = np.random.default_rng(0)

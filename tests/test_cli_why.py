@@ -2,12 +2,14 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.commands import attnlab, error_line, printed_json
+from attnlab.experiments.why import strongest
+from tests.commands import attnlab, error_line, printed_json, weights_of
 
 
 class TestTheSentence:
@@ -47,6 +49,16 @@ class TestTheSentence:
 
     def test_the_other_way_by_numbers(self, tmp_path: Path) -> None:
         assert round(printed_json("why", "5", "2", cwd=tmp_path)["weight"], 2) == 0.18
+
+
+class TestWordsOfOnesOwn:
+    def test_are_names_of_random_vectors(self, tmp_path: Path) -> None:
+        why = printed_json("why", "--words", "o banco perto do rio", "banco", "rio", cwd=tmp_path)
+        by_number = printed_json("why", "single-head", "--set", "input.random.n=5", "1", "4", cwd=tmp_path)
+        assert (why["query"], why["key"]) == ({"index": 1, "token": "banco"}, {"index": 4, "token": "rio"})
+        assert (why["weight"], why["q"]) == (by_number["weight"], by_number["q"])
+        out = attnlab("why", "--words", "o banco perto do rio", "banco", "rio", cwd=tmp_path).out
+        assert "single-head on random vectors with names" in " ".join(out.split())
 
 
 class TestAnyBlock:
@@ -142,7 +154,60 @@ class TestTokens:
     @pytest.mark.parametrize("words", [["bank"], ["a", "b", "c", "d"]])
     def test_too_few_or_too_many(self, words: list[str], tmp_path: Path) -> None:
         line = error_line(attnlab("why", *words, cwd=tmp_path), 2)
-        assert line.endswith("expected [CONFIG] QUERY KEY: two tokens, after a configuration or not")
+        assert line.endswith("expected [CONFIG] [QUERY KEY]: two tokens, a configuration, both or neither")
+
+    def test_one_word_that_is_a_file_s_name_is_a_configuration(self, tmp_path: Path) -> None:
+        line = error_line(attnlab("why", "mine.yaml", cwd=tmp_path), 2)
+        assert line.startswith("mine.yaml: no such file and no such preset; expected sentence, ")
+
+
+class TestWithoutTokens:
+    def test_the_strongest_pair_is_followed(self, tmp_path: Path) -> None:
+        bare, named = (attnlab("why", *words, cwd=tmp_path) for words in ((), ("bank", "river")))
+        assert (bare.code, bare.err) == (0, "")
+        assert bare.out.startswith(named.out.rstrip("\n"))
+        more = " ".join(bare.out.removeprefix(named.out.rstrip("\n")).split())
+        assert more == (
+            "This is the head's largest weight between different tokens, those that the model adds aside. "
+            "For another, name two at the end of the command, such as river bank: 0 [CLS] · 1 the · 2 bank · 3 near · "
+            "4 the · 5 river · 6 lent · 7 money · 8 to · 9 the · 10 boat · 11 builders · 12 [SEP]"
+        )
+        assert attnlab("why", "river", "bank", cwd=tmp_path).code == 0
+        assert len(bare.out.splitlines()) <= 40
+
+    def test_as_json_it_is_the_same(self, tmp_path: Path) -> None:
+        assert printed_json("why", cwd=tmp_path) == printed_json("why", "bank", "river", cwd=tmp_path)
+
+    def test_of_a_configuration(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.yaml").write_text("block: {d_model: 12, n_heads: 3}\nlayers: 2\n", encoding="utf-8")
+        why = printed_json("why", "mine.yaml", "--head", "1.2", cwd=tmp_path)
+        weights = weights_of(printed_json("run", "mine.yaml", "--head", "1.2", cwd=tmp_path), 5)
+        np.fill_diagonal(weights, 0)
+        assert (why["query"]["index"], why["key"]["index"]) == np.unravel_index(weights.argmax(), weights.shape)
+        assert why["measured_weight"] == pytest.approx(weights.max())
+        out = attnlab("why", "mine.yaml", cwd=tmp_path).out
+        assert re.search(r"at the end of the command, such as \d \d: 0 to 7$", " ".join(out.split()))
+
+    def test_of_words(self, tmp_path: Path) -> None:
+        out = attnlab("why", "--words", "o banco perto do rio", cwd=tmp_path).out
+        assert out.startswith('How much does "do" attend to "o"?')
+
+    @pytest.mark.parametrize(
+        ("rows", "pair"), [([[1, 0]], (0, 0)), ([[np.nan, 1], [1, 0]], (0, 0)), ([[1, 0], [0, 9], [0, 8]], (2, 1))]
+    )
+    def test_of_any_embeddings(self, rows: list[list[float]], pair: tuple[int, int], tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", np.array(rows, np.float32))
+        ended = attnlab("why", "--embeddings", "x.npy", "--json", cwd=tmp_path)
+        assert (ended.code, ended.err) == (0, "")
+        why = json.loads(ended.out)
+        assert (why["query"]["index"], why["key"]["index"]) == pair
+
+    def test_a_models_own_tokens_are_passed_over(self) -> None:
+        weights = np.array([[0.1, 0.9, 0.0], [0.9, 0.0, 0.1], [0.5, 0.3, 0.2]])
+        assert strongest(weights, ["[CLS]", "a", "b"]) == (2, 1)
+        assert strongest(weights, ["[CLS]", "a", "[SEP]"]) == (0, 1)
+        assert strongest(weights, []) == (0, 1)
+        assert strongest(np.eye(3), ["a", "b", "c"]) == (0, 0)
 
 
 @pytest.mark.parametrize("command", [("why",), ("config", "list"), ("config", "show"), ("config", "check")])

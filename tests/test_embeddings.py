@@ -117,19 +117,53 @@ def test_tokens_may_be_escaped_and_followed_by_empty_lines(tmp_path: Path) -> No
     assert read_tokens(tmp_path / "t", 2, max_bytes=ROOM) == ("\U0001f600", "")
 
 
+PLAIN = {
+    "lines": (b"the\nbank\n", ("the", "bank")),
+    "no newline at the end": (b"the\nbank", ("the", "bank")),
+    "empty lines at the end": (b"the\nbank\n\n \r\n", ("the", "bank")),
+    "carriage returns": (b"the\r\nbank\r\n", ("the", "bank")),
+    "carriage returns alone": (b"the\rbank\r", ("the", "bank")),
+    "mark": (b"\xef\xbb\xbfthe\nbank\n", ("the", "bank")),
+    "mark before JSON": (b'\xef\xbb\xbf"a"\n"b"\n', ("a", "b")),
+    "blanks are the token's": (b" the\nbank \t\n", (" the", "bank \t")),
+    "numbers": (b"12\n1e5", ("12", "1e5")),
+    "quotation marks": (b'"\n"the', ('"', '"the')),
+    "what other JSON is": (b'["a"]\nnull\n', ('["a"]', "null")),
+    "other line ends are none": ("a\u2028b\n\x85\x0bc".encode(), ("a\u2028b", "\x85\x0bc")),
+    "control characters": (b"\x1b[31m\n[bold]", ("\x1b[31m", "[bold]")),
+}
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_tokens_may_be_plain_lines(tmp_path: Path, case: str) -> None:
+    content, tokens = PLAIN[case]
+    (tmp_path / "t").write_bytes(content)
+    assert read_tokens(tmp_path / "t", 2, max_bytes=ROOM) == tokens
+
+
+def test_names_of_a_csv_s_rows_are_tokens_unless_others_are_given(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("token,a,b\nthe,1,2\nbank,3,4\n", encoding="utf-8")
+    assert read_embeddings(tmp_path / "x.csv", max_bytes=ROOM).tokens == ("the", "bank")
+    tokens = write_tokens(tmp_path / "t", "o", "rio")
+    assert read_embeddings(tmp_path / "x.csv", tokens=tokens, max_bytes=ROOM).tokens == ("o", "rio")
+
+
 BAD_TOKENS = {
-    "plain": (b"the\n", """line 1, column 1: 'the'; expected a JSON string such as "the\""""),
-    "number": (b'"a"\n 12\n', "line 2, column 2: ' 12'; expected a JSON string"),
-    "list": (b'["a"]', "line 1, column 1: '[\"a\"]'; expected a JSON string"),
-    "mark": (b'\xef\xbb\xbf"a"\n"b"\n', r"line 1, column 1: '\ufeff" + '"a"' + "'; expected a JSON string"),
-    "two": (b'"a" "b"\n', 'line 1, column 5: \'"a" "b"\'; expected one JSON string'),
-    "open": (b'"a\n', "line 1, column 1: '\"a'; expected one JSON string"),
-    "escape": (rb'"a\x"', "line 1, column 3: "),
+    "number": (b'"a"\n 12\n', "line 2, column 2: ' 12'; expected a JSON string, as line 1 is"),
+    "plain before JSON": (b'a\n"b"\n', "line 1, column 1: 'a'; expected a JSON string, as line 2 is"),
+    "two": (b'"a" "b"\n"c"', 'line 1, column 1: \'"a" "b"\'; expected a JSON string, as line 2 is'),
+    "open": (b'"b"\n"a\n', "line 2, column 1: '\"a'; expected a JSON string, as line 1 is"),
+    "escape": (b'"b"\n' + rb'"a\x"', "line 2, column 1: "),
     "latin-1": ('"é\xe9'.encode() + b'\xe9"\n', "line 1, column 4: bytes that are not UTF-8; expected UTF-8"),
+    "utf-16": ("a\nb".encode("utf-16"), "line 1, column 1: bytes that are not UTF-8; expected UTF-8"),
+    "nul": (b"a\nb\0\n", "line 2, column 2: a NUL character; expected text in UTF-8"),
     "half a pair": (rb'  "\ud83d"', "line 1, column 3: "),
-    "empty line": (b'"a"\n\n"b"\n', "line 2, column 1: ''; expected a JSON string"),
-    "few": (b'"a"\n', "1 tokens; expected 2, one for each row of the embeddings"),
+    "empty line": (b'"a"\n\n"b"\n', "line 2, column 1: ''; expected a JSON string, as line 1 is"),
+    "empty plain line": (b"a\n\nb\n", 'line 2: empty; expected a token (in a file of JSON strings "" is one)'),
+    "few": (b'"a"\n', "1 token; expected 2, one for each row of the embeddings"),
+    "few plain ones": (b"a\n", "1 token; expected 2, one for each row of the embeddings"),
     "none": (b"", "0 tokens; expected 2, one for each row of the embeddings"),
+    "empty": (b"\n\r\n \n", "0 tokens; expected 2, one for each row of the embeddings"),
     "many": (b'"a"\n"b"\nthe\n"c"\n', "4 tokens; expected 2, one for each row of the embeddings"),
 }
 

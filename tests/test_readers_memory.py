@@ -50,6 +50,8 @@ JSON = {
 TOKENS = {
     "empty lines": rows("\n"),
     "short tokens": rows('"ab"\n'),
+    "plain tokens": rows("a\n"),
+    "one plain line with an emoji": rows("a") + "\U0001f600".encode(),
     "one line": b'"' + rows("a") + b'"',
     "one line with an emoji": b'"' + rows("a") + '\U0001f600"'.encode(),
 }
@@ -59,6 +61,12 @@ NUMBERS = {
     "one row with a fault": rows("1,") + "\U0001f600".encode(),
     "empty rows": b"1\n" + rows("\n") + b"1\n",
     "one cell": rows("1"),
+    "names": rows("a,1\n"),
+    "names in quotes": rows('"",1\n'),
+    "a name with an emoji": rows("a,1\n") + "\U0001f600,1\n".encode(),
+    "a header": b"x\n" + rows("1\n"),
+    "decimal commas": rows(",1;2\n"),
+    "one row of decimal commas": rows("1,;") + b"1\n",
 }
 TEXTS = {"plain": rows("a"), "an emoji": rows("a") + "\U0001f600".encode(), "line ends": rows("\r\n") + b"a"}
 IDS = {"two digits": rows("12 "), "lists": rows("[1],"), "one digit": rows("1,")}

@@ -9,6 +9,7 @@ from tests.commands import attnlab
 #: Bare commands, and the lines of 80 columns that each may take.
 MOST_LINES = {
     "run": 50,
+    "why": 40,
     "why bank river": 40,
     "variance": 40,
     "variance --dk 64": 40,

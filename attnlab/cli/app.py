@@ -18,21 +18,27 @@ Examples:
   attnlab run
   attnlab why bank river"""
 
-#: Every command: its module in this wing, which holds a function of the same name, and a line about it.
-COMMANDS = {
-    "run": "a block on embeddings, every step in view",
-    "why": "one attention weight, as arithmetic",
-    "variance": "Var(q·k) against d_k, scaled and not",
-    "complexity": "time and memory against N, and the order that settles",
-    "gradient": "what the softmax lets through to training",
-    "lookup": "attention as a soft table lookup",
-    "depth": "what stacking does to tokens and gradients",
-    "verify": "the course's claims, tried on numbers",
-    "inspect": "a checkpoint's heads on a text, at any length",
-    "cost": "FLOPs, bytes and parameters by formula",
-    "diagram": "attention drawn with a block's own numbers",
-    "config": "presets, checks and the schema of configurations",
+#: Every command by what it is for: its module in this wing, which holds a function of the same name, and a line on it.
+GROUPS = {
+    "Look": {
+        "run": "a block on embeddings, every step in view",
+        "why": "one attention weight, as arithmetic",
+        "inspect": "a checkpoint's heads on a text, at any length",
+    },
+    "Experiment": {
+        "variance": "Var(q·k) against d_k, scaled and not",
+        "complexity": "time and memory against N, and the order that settles",
+        "gradient": "what the softmax lets through to training",
+        "lookup": "attention as a soft table lookup",
+        "depth": "what stacking does to tokens and gradients",
+        "cost": "FLOPs, bytes and parameters by formula",
+    },
+    "Check": {"verify": "the course's claims, tried on numbers"},
+    "Draw": {"diagram": "attention drawn with a block's own numbers"},
+    "Configure": {"config": "presets, checks and the schema of configurations"},
 }
+#: name -> the group and the line
+COMMANDS = {name: (group, line) for group, lines in GROUPS.items() for name, line in lines.items()}
 
 
 def say_version(wanted: bool) -> None:
@@ -67,10 +73,11 @@ def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
     app.callback(invoke_without_command=True)(attnlab_command)
     for name in names:
         module = import_module(f"attnlab.cli.{name}")
+        group, line = COMMANDS[name]
         if name == "config":
-            app.add_typer(module.app, name=name, short_help=COMMANDS[name])
+            app.add_typer(module.app, name=name, short_help=line, rich_help_panel=group)
         else:
-            add = app.command(name, cls=QuickCommand, epilog=module.EPILOG, short_help=COMMANDS[name])
+            add = app.command(name, cls=QuickCommand, epilog=module.EPILOG, short_help=line, rich_help_panel=group)
             add(getattr(module, name))
     return app
 

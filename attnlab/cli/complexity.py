@@ -22,46 +22,91 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   attnlab complexity --max-n 4096
-  attnlab complexity --max-n 1024 --kernel dense --kernel streaming --heads 4 --no-figures"""
+  attnlab complexity --max-n 1024 --kernel dense --kernel streaming --heads 4"""
 
 Mechanism = Annotated[
     list[str] | None,
     typer.Option(
-        help="full, window, linear, fourier, a lookup table (hash, sorted, argmax), or all; may be repeated; "
-        "default full, window, sorted, hash",
+        help="full, window, linear, fourier, a lookup table (hash, sorted, argmax), or all",
         metavar="NAME",
+        show_default="full, window, sorted, hash",
+        rich_help_panel=options.MEASURE,
     ),
 ]
 Kernel = Annotated[
     list[str] | None,
     typer.Option(
-        help="full attention by dense, streaming, compiled (numba), query (one at a time) or torch; may be repeated; "
-        "default dense and streaming; without --mechanism full attention alone",
+        help="full attention by dense, streaming, compiled (numba), query (one at a time) or torch; without "
+        "--mechanism full attention alone",
         metavar="NAME",
+        show_default="dense and streaming",
+        rich_help_panel=options.MEASURE,
     ),
 ]
-Part = Annotated[str | None, typer.Option(help="core (default), or the whole block around it", metavar="PART")]
-Sweep = Annotated[str | None, typer.Option(help="n (default), or d at N = --max-n", metavar="AXIS")]
-Width = Annotated[int | None, typer.Option("--d", help="width of a head; default 64")]
-Heads = Annotated[int | None, typer.Option(help="heads; default 1")]
-Window = Annotated[int | None, typer.Option(help="keys that a query of window attention sees; default 64")]
-MinN = Annotated[int | None, typer.Option(help="fewest tokens; default --max-n / 32, but 64 or more")]
-MaxN = Annotated[int | None, typer.Option(help="most tokens; default 4096, or 1024 with --sweep d")]
-MinD = Annotated[int | None, typer.Option(help="with --sweep d: smallest width; default 16")]
-MaxD = Annotated[int | None, typer.Option(help="with --sweep d: largest width; default 1024")]
-Repeats = Annotated[int | None, typer.Option(help="timings of each point; default 7, the fewest, and more by --budget")]
+Part = Annotated[
+    str | None,
+    typer.Option(
+        help="core, or the whole block around it", show_default="core", metavar="PART", rich_help_panel=options.MEASURE
+    ),
+]
+Sweep = Annotated[
+    str | None,
+    typer.Option(help="n, or d at N = --max-n", show_default="n", metavar="AXIS", rich_help_panel=options.MEASURE),
+]
+Width = Annotated[
+    int | None, typer.Option("--d", help="width of a head", show_default="64", rich_help_panel=options.MEASURE)
+]
+Heads = Annotated[int | None, typer.Option(help="heads", show_default="1", rich_help_panel=options.MEASURE)]
+Window = Annotated[
+    int | None,
+    typer.Option(help="keys that a query of window attention sees", show_default="64", rich_help_panel=options.MEASURE),
+]
+MinN = Annotated[
+    int | None,
+    typer.Option(help="fewest tokens", show_default="--max-n / 32, but 64 or more", rich_help_panel=options.MEASURE),
+]
+MaxN = Annotated[
+    int | None,
+    typer.Option(help="most tokens", show_default="4,096, or 1,024 with --sweep d", rich_help_panel=options.MEASURE),
+]
+MinD = Annotated[
+    int | None, typer.Option(help="with --sweep d: smallest width", show_default="16", rich_help_panel=options.MEASURE)
+]
+MaxD = Annotated[
+    int | None,
+    typer.Option(help="with --sweep d: largest width", show_default="1,024", rich_help_panel=options.MEASURE),
+]
+Repeats = Annotated[
+    int | None,
+    typer.Option(
+        help="timings of each point",
+        show_default="7, the fewest, and more by --budget",
+        rich_help_panel=options.MEASURE,
+    ),
+]
 Budget = Annotated[
     str | None,
-    typer.Option(help="spend so long, such as 90s or 5m, where an order is open; default 45s", metavar="TIME"),
+    typer.Option(
+        help="spend so long, such as 90s or 5m, where an order is open",
+        show_default="45s",
+        metavar="TIME",
+        rich_help_panel=options.LIMITS,
+    ),
 ]
-Threads = Annotated[int | None, typer.Option(help="threads of matrix products and kernels; default 1, the steadiest")]
-Seed = Annotated[int | None, typer.Option(help="draw with this seed; default 0")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        help="threads of matrix products and kernels", show_default="1, the steadiest", rich_help_panel=options.MEASURE
+    ),
+]
+Seed = Annotated[int | None, typer.Option(help="draw with this seed", show_default="0", rich_help_panel=options.INPUT)]
 Resume = Annotated[
     str | None,
     typer.Option(
         callback=options.directory_name,
         help="take up an interrupted run where it stopped, with its settings",
         metavar="DIR",
+        rich_help_panel=options.OUTPUT,
     ),
 ]
 

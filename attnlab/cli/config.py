@@ -1,12 +1,24 @@
 """`attnlab config list · show · check · schema`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from attnlab.cli import options
+from attnlab.cli.choices import (
+    Asked,
+    choose_config,
+    config_or_checkpoint,
+    is_checkpoint,
+    refuse_for_checkpoint,
+    settings_of,
+)
+from attnlab.cli.failures import about
 from attnlab.cli.output import begin_document, print_bytes, print_document, print_line, print_report
 from attnlab.cli.quick import QuickCommand, QuickGroup
+from attnlab.errors import AttnlabError
 
 app = typer.Typer(
     cls=QuickGroup,
@@ -15,6 +27,15 @@ app = typer.Typer(
 )
 
 Source = Annotated[str, typer.Argument(help="a preset's name, a YAML file or a checkpoint's folder", metavar="CONFIG")]
+
+
+@contextmanager
+def said_of(command: str) -> Iterator[None]:
+    """Say of an error within which command it comes from."""
+    try:
+        yield
+    except AttnlabError as error:
+        raise about(command, error) from error
 
 
 def examples(*lines: str) -> str:
@@ -53,15 +74,17 @@ def list_presets(json: options.JsonOnly = False, debug: options.Debug = False) -
     short_help="every key of a configuration, as YAML",
     epilog=examples("show vaswani-base", "show sentence --json"),
 )
-def show(config: Source, json: options.JsonOnly = False, debug: options.Debug = False) -> None:
+def show(
+    config: Source, set_: options.Set = None, json: options.JsonOnly = False, debug: options.Debug = False
+) -> None:
     """A configuration with every default filled in, as YAML that can be run.
 
     Of a checkpoint: the shape of its blocks, which draw weights of their own.
     """
-    from attnlab.cli.choices import config_or_checkpoint, is_checkpoint
     from attnlab.files.config import config_document, config_yaml
 
-    loaded = config_or_checkpoint(config, options.memory_budget(None))
+    with said_of("config show"):
+        loaded = config_or_checkpoint(Asked(config=config, settings=settings_of(set_)), options.memory_budget(None))
     if json:
         print_document(begin_document("config-show", None, config_document(loaded)))
         return
@@ -75,21 +98,25 @@ def show(config: Source, json: options.JsonOnly = False, debug: options.Debug = 
     short_help="whether a configuration and its files are right",
     epilog=examples("check vaswani-base", "check sentence --json"),
 )
-def check(config: Source, json: options.JsonOnly = False, debug: options.Debug = False) -> None:
+def check(
+    config: Source, set_: options.Set = None, json: options.JsonOnly = False, debug: options.Debug = False
+) -> None:
     """Whether a configuration is right, and whether its files are there and fit; every mistake with its place.
 
     Of a checkpoint: whether every tensor is there, of the shape that its config.json says.
     """
-    from attnlab.cli.choices import is_checkpoint
-    from attnlab.files.config import config_document, load_config
+    from attnlab.files.config import config_document
     from attnlab.files.opening import shown
     from attnlab.files.stacks import load_bench
     from attnlab.maths.weights import parameter_count
 
-    if is_checkpoint(config):
-        check_checkpoint(config, json=json)
-        return
-    loaded = load_config(config)
+    with said_of("config check"):
+        asked = Asked(config=config, settings=settings_of(set_))
+        if is_checkpoint(config):
+            refuse_for_checkpoint(config, asked.settings)
+            check_checkpoint(config, json=json)
+            return
+        loaded = choose_config(asked, options.memory_budget(None))
     bench = load_bench(loaded, max_bytes=options.memory_budget(None))
     parameters = loaded.layers * parameter_count(loaded.block)
     if json:

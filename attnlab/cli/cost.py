@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnlab.cli import options
-from attnlab.cli.choices import config_or_checkpoint
+from attnlab.cli.choices import Asked, config_or_checkpoint, settings_of
 from attnlab.cli.failures import about
 from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
 from attnlab.cli.progress import progress
@@ -23,22 +23,42 @@ Examples:
 #: The configuration that is counted when none is named: the paper's own.
 PAPER = "vaswani-base"
 
-N = Annotated[int, typer.Option(help="tokens")]
-Convention = Annotated[str, typer.Option(help="flop: a multiply-add counts 2; mac: multiply-adds alone, once each")]
-Causal = Annotated[str, typer.Option(help="half: what a mask or a window hides is skipped; full: it is computed, too")]
+N = Annotated[int, typer.Option(help="tokens", rich_help_panel=options.INPUT)]
+Convention = Annotated[
+    str,
+    typer.Option(
+        help="flop: a multiply-add counts 2; mac: multiply-adds alone, once each", rich_help_panel=options.MEASURE
+    ),
+]
+Causal = Annotated[
+    str,
+    typer.Option(
+        help="half: what a mask or a window hides is skipped; full: it is computed, too",
+        rich_help_panel=options.MEASURE,
+    ),
+]
 Against = Annotated[
     str | None,
-    typer.Option(help="measured: time one block of this shape here, part by part", metavar="measured"),
+    typer.Option(
+        help="measured: time one block of this shape here, part by part",
+        metavar="measured",
+        rich_help_panel=options.MEASURE,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(help="with --against measured: draw with this seed", show_default="0", rich_help_panel=options.INPUT),
 ]
 
 
 def cost(
     config: options.ConfigArgument = None,
+    set_: options.Set = None,
     n: N = 4096,
     convention: Convention = "flop",
     causal: Causal = "half",
     against: Against = None,
-    seed: options.Seed = None,
+    seed: Seed = None,
     out: options.Out = None,
     details: options.Details = False,
     no_figures: options.NoFigures = False,
@@ -60,13 +80,13 @@ def cost(
         if against not in (None, "measured"):
             raise UsageError(f"--against {against!r}; expected measured")
         budget = options.memory_budget(max_memory)
-        chosen = config_or_checkpoint(PAPER if config is None else config, budget)
-        answer(chosen, settings_of(chosen, n, convention, causal, against, seed, budget), wishes)
+        chosen = config_or_checkpoint(Asked(config=config or PAPER, settings=settings_of(set_)), budget)
+        answer(chosen, cost_settings(chosen, n, convention, causal, against, seed, budget), wishes)
     except AttnlabError as error:
         raise about("cost", error) from error
 
 
-def settings_of(
+def cost_settings(
     config: "Config", n: int, convention: str, causal: str, against: str | None, seed: int | None, budget: int
 ) -> "CostConfig":
     """The experiment's settings, checked before any directory is made."""

@@ -17,24 +17,30 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   attnlab depth
-  attnlab depth --layers 24 --variant block --variant block_without_residual --no-figures"""
+  attnlab depth --layers 24 --variant block_without_residual --no-figures"""
 
-N = Annotated[int, typer.Option(help="tokens")]
-Width = Annotated[int, typer.Option("--d-model", help="numbers in a token")]
-Heads = Annotated[int, typer.Option(help="attention heads; they divide --d-model")]
-Layers = Annotated[int, typer.Option(help="layers, one on top of the other")]
-Seeds = Annotated[int, typer.Option(help="stacks to draw, for the error bars")]
+N = Annotated[int, typer.Option(help="tokens", rich_help_panel=options.MEASURE)]
+Width = Annotated[int, typer.Option("--d-model", help="numbers in a token", rich_help_panel=options.MEASURE)]
+Heads = Annotated[int, typer.Option(help="attention heads; they divide --d-model", rich_help_panel=options.MEASURE)]
+Layers = Annotated[int, typer.Option(help="layers, one on top of the other", rich_help_panel=options.MEASURE)]
+Seeds = Annotated[int, typer.Option(help="stacks to draw, for the error bars", rich_help_panel=options.MEASURE)]
 VariantNames = Annotated[
     list[str] | None,
     typer.Option(
         "--variant",
-        help="only this: attention, residual, residual_norm, block, block_without_residual; may be repeated",
+        help="only this: attention, residual, residual_norm, block, block_without_residual",
         metavar="NAME",
-        show_default=False,
+        show_default="all",
+        rich_help_panel=options.MEASURE,
     ),
 ]
-Init = Annotated[str, typer.Option(help="how weights are drawn: xavier_uniform, xavier_normal or lecun_normal")]
-Seed = Annotated[int, typer.Option(help="draw weights and tokens with this seed")]
+Init = Annotated[
+    str,
+    typer.Option(
+        help="how weights are drawn: xavier_uniform, xavier_normal or lecun_normal", rich_help_panel=options.MEASURE
+    ),
+]
+Seed = Annotated[int, typer.Option(help="draw weights and tokens with this seed", rich_help_panel=options.INPUT)]
 
 
 def depth(

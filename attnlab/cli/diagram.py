@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnlab.cli import options, texts
-from attnlab.cli.choices import config_or_checkpoint, is_checkpoint, seed_of
+from attnlab.cli.choices import (
+    Asked,
+    config_or_checkpoint,
+    is_checkpoint,
+    refuse_for_checkpoint,
+    seed_of,
+    settings_of,
+)
 from attnlab.cli.failures import about
 from attnlab.cli.output import Wishes, begin_document, deliver, print_line, run_directory
 from attnlab.cli.progress import progress
@@ -27,7 +34,13 @@ Name = Annotated[
     str, typer.Argument(help="roles, projections, attention, parallel or block", metavar="NAME", show_default=False)
 ]
 FormatOption = Annotated[
-    str, typer.Option("--format", help="png, svg, both, or mermaid: text for Markdown", metavar="FORMAT")
+    str,
+    typer.Option(
+        "--format",
+        help="png, svg, both, or mermaid: text for Markdown",
+        metavar="FORMAT",
+        rich_help_panel=options.OUTPUT,
+    ),
 ]
 FORMATS = ("both", "png", "svg", "mermaid")
 
@@ -35,6 +48,7 @@ FORMATS = ("both", "png", "svg", "mermaid")
 def diagram(
     name: Name,
     config: options.ConfigArgument = None,
+    set_: options.Set = None,
     format_: FormatOption = "both",
     head: options.Head = None,
     seed: options.Seed = None,
@@ -58,25 +72,24 @@ def diagram(
         form = options.one_of("--format", format_, FORMATS)
         layer, number = options.head_place(head) or (0, 0)
         settings = DiagramConfig(kind=kind, layer=layer, head=number)
-        bench, beginning = bench_of(config, settings, seed, options.memory_budget(max_memory))
+        asked = Asked(config=config, settings=settings_of(set_), seed=seed)
+        bench, beginning = bench_of(asked, settings, options.memory_budget(max_memory))
         answer(bench, settings, form, wishes, beginning)
     except AttnlabError as error:
         raise about("diagram", error) from error
 
 
-def bench_of(
-    source: str | None, settings: "DiagramConfig", seed: int | None, budget: int
-) -> "tuple[Bench, dict[str, object]]":
+def bench_of(asked: Asked, settings: "DiagramConfig", budget: int) -> "tuple[Bench, dict[str, object]]":
     """What is run for the drawing, and the beginning of its JSON document."""
     from attnlab.experiments.diagram import check_place, first_layers
-    from attnlab.files.config import config_document, with_seed
-    from attnlab.files.presets import DEFAULT
+    from attnlab.files.config import config_document
 
+    source = asked.config
     if source is not None and has_weights(source):
-        options.refuse_beside(f"the checkpoint {source}, which has its own weights", {"--seed": seed})
+        refuse_for_checkpoint(source, asked.settings)
+        options.refuse_beside(f"the checkpoint {source}, which has its own weights", {"--seed": asked.seed})
         return checkpoint_bench(source, settings, budget)
-    config = config_or_checkpoint(DEFAULT if source is None else source, budget)
-    config = config if seed is None else with_seed(config, seed)
+    config = config_or_checkpoint(asked, budget)
     check_place(settings, config)
     return first_layers(config, settings, max_bytes=budget), begin_document(
         "diagram", seed_of(config), config_document(config)

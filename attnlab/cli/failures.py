@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 import typer
 
-from attnlab.errors import AttnlabError, MemoryRefused, ShapeError, UsageError
+from attnlab.errors import AttnlabError, ConfigError, MemoryRefused, ShapeError, UsageError
 from attnlab.files.opening import shown
 
 #: typer's own complaint about a command line: the parent of the one that it makes public.
@@ -114,7 +114,7 @@ def about(command: str, error: AttnlabError) -> AttnlabError:
     """The same error, said to come from a command where its text does not name a file."""
     if isinstance(error, UsageError | ShapeError | MemoryRefused):
         return type(error)(f"{command}: {error}")
-    return error
+    return error.said_of(command) if isinstance(error, ConfigError) else error
 
 
 def _failed(lines: Sequence[str], code: int, *, debug: bool) -> int:

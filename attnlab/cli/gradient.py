@@ -22,12 +22,18 @@ Examples:
 Widths = Annotated[
     list[int] | None,
     typer.Option(
-        "--dk", help="a width of queries and keys; may be repeated; default 1 to 1024 by doubling", metavar="WIDTH"
+        "--dk",
+        help="a width of queries and keys",
+        show_default="1 to 1,024 by doubling",
+        metavar="WIDTH",
+        rich_help_panel=options.MEASURE,
     ),
 ]
-N = Annotated[int, typer.Option(help="keys of each softmax")]
-Rows = Annotated[int, typer.Option(help="rows for each width, in whole batches of 256")]
-Seed = Annotated[int, typer.Option(help="draw with this seed")]
+N = Annotated[int, typer.Option(help="keys of each softmax", rich_help_panel=options.MEASURE)]
+Rows = Annotated[
+    int, typer.Option(help="rows for each width, in whole batches of 256", rich_help_panel=options.MEASURE)
+]
+Seed = Annotated[int, typer.Option(help="draw with this seed", rich_help_panel=options.INPUT)]
 
 
 def gradient(

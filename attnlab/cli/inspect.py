@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnlab.cli import options, texts
+from attnlab.cli.choices import Asked, settings_of
 from attnlab.cli.failures import about
 from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
 from attnlab.cli.progress import progress
@@ -22,7 +23,7 @@ EPILOG = """\b
 What makes a head worth a look, each with its number:
   sink            over 0.3 of its weight on one key (Gu et al. 2024, on key 0)
   saturated       over half of its rows with one key above 0.99 (ours)
-  collapsed       entropy below 0.1 of what is possible (ours; Zhai et al. 2023)
+  collapsed       entropy below 0.1 of what can be (ours; Zhai et al. 2023)
   previous token  over half of its weight on key i − 1 (Clark et al. 2019)
   next token      over half of its weight on key i + 1 (Clark et al. 2019)
   near-uniform    entropy above 0.95 of what is possible (ours)
@@ -43,25 +44,51 @@ Checkpoint = Annotated[
         help="a folder with config.json, model.safetensors, tokenizer.json; or a configuration", metavar="CHECKPOINT"
     ),
 ]
-Statistic = Annotated[str, typer.Option(help="what the table of layers and heads shows", metavar="NAME")]
-Head = Annotated[str | None, typer.Option(help="also show this head's matrix: LAYER.HEAD, such as 3.7", metavar="HEAD")]
-Layers = Annotated[str | None, typer.Option(help="only these, such as 0-3; none above is read", metavar="LIST")]
-Heads = Annotated[str | None, typer.Option(help="only these, in every layer", metavar="LIST")]
+Statistic = Annotated[
+    str, typer.Option(help="what the table of layers and heads shows", metavar="NAME", rich_help_panel=options.SHOW)
+]
+Head = Annotated[
+    str | None,
+    typer.Option(
+        help="also show this head's matrix: LAYER.HEAD, such as 3.7", metavar="HEAD", rich_help_panel=options.SHOW
+    ),
+]
+Layers = Annotated[
+    str | None,
+    typer.Option(help="only these, such as 0-3; none above is read", metavar="LIST", rich_help_panel=options.MEASURE),
+]
+Heads = Annotated[
+    str | None, typer.Option(help="only these, in every layer", metavar="LIST", rich_help_panel=options.MEASURE)
+]
 KernelOption = Annotated[
     str,
     typer.Option(
-        "--kernel", help="dense makes the matrices, streaming does not; auto: beyond 256 tokens", metavar="KERNEL"
+        "--kernel",
+        help="dense makes the matrices, streaming does not; auto: beyond 256 tokens",
+        metavar="KERNEL",
+        rich_help_panel=options.MEASURE,
     ),
 ]
 Asymmetry = Annotated[
-    bool, typer.Option("--asymmetry", help="measure it also without the matrices: a second pass, about as long")
+    bool,
+    typer.Option(
+        "--asymmetry",
+        help="measure it also without the matrices: a second pass, about as long",
+        rich_help_panel=options.MEASURE,
+    ),
 ]
-Arrays = Annotated[bool, typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names")]
-WeightsOnly = Annotated[bool, typer.Option("--weights", help="look at the weights alone; needs no text")]
+Arrays = Annotated[
+    bool,
+    typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names", rich_help_panel=options.OUTPUT),
+]
+WeightsOnly = Annotated[
+    bool, typer.Option("--weights", help="look at the weights alone; needs no text", rich_help_panel=options.MEASURE)
+]
 
 
 def inspect(
     checkpoint: Checkpoint = None,
+    set_: options.Set = None,
     text: texts.TextOption = None,
     text_file: texts.TextFile = None,
     ids: texts.Ids = None,
@@ -97,12 +124,13 @@ def inspect(
         budget = options.memory_budget(max_memory)
         way = Way(kernel=kernel_wish(kernel, arrays=arrays), asymmetry=asymmetry, budget=budget, arrays=arrays)
         selection = make_selection(head, layers, heads)
+        asked = Asked(config=checkpoint, settings=settings_of(set_))
         if weights:
             options.refuse_beside("--weights, which needs no text", {**given.named, "--head": head})
             options.refuse_beside("--weights, which runs nothing", way_beside_weights(given, statistic, kernel, way))
-            inspect_weights(checkpoint, selection, wishes, way)
+            inspect_weights(asked, selection, wishes, way)
             return
-        inspect_text(checkpoint, given, check_statistic(statistic), selection, wishes, way)
+        inspect_text(asked, given, check_statistic(statistic), selection, wishes, way)
     except AttnlabError as error:
         raise about("inspect", error) from error
 
@@ -119,7 +147,7 @@ def way_beside_weights(given: texts.Given, statistic: str, kernel: str, way: "Wa
 
 
 def inspect_text(
-    source: str | None, given: texts.Given, statistic: str, selection: "Selection", wishes: Wishes, way: "Way"
+    asked: Asked, given: texts.Given, statistic: str, selection: "Selection", wishes: Wishes, way: "Way"
 ) -> None:
     """Run the model on the text layer by layer, print the result and write the files.
 
@@ -128,7 +156,7 @@ def inspect_text(
     """
     from attnlab.experiments.inspect import run, steps
 
-    subject = subject_of(source, given, way.budget, text=True)
+    subject = subject_of(asked, given, way.budget, text=True)
     with progress("reading", 1, visible=not wishes.quiet) as bar:
         bench, config = subject.bench, configuration(subject, statistic, selection, way, pictures=wishes.draws)
         bar.total = steps(config)
@@ -209,7 +237,7 @@ def answer(
     )
 
 
-def inspect_weights(source: str | None, selection: "Selection", wishes: Wishes, way: "Way") -> None:
+def inspect_weights(asked: Asked, selection: "Selection", wishes: Wishes, way: "Way") -> None:
     """Look at the model's weights alone, print the result and write the files."""
     from attnlab.experiments.inspect_kernel import require_weights_memory
     from attnlab.experiments.inspect_weights import run
@@ -217,7 +245,7 @@ def inspect_weights(source: str | None, selection: "Selection", wishes: Wishes, 
     from attnlab.experiments.inspect_weights_report import csv_table, document, report
     from attnlab.files.documents import csv_bytes
 
-    subject = subject_of(source, texts.Given(), way.budget, text=False)
+    subject = subject_of(asked, texts.Given(), way.budget, text=False)
     bench = subject.bench
     require_weights_memory(subject.bench.config, way.budget)
     layers, heads = selection.layers, selection.heads

@@ -21,13 +21,17 @@ Examples:
 
 Widths = Annotated[
     list[int] | None,
-    typer.Option("--dk", help="a width for the horizon; may be repeated; default 16, 32, 64, 128", show_default=False),
+    typer.Option(
+        "--dk", help="a width for the horizon", show_default="16, 32, 64, 128", rich_help_panel=options.MEASURE
+    ),
 ]
-MaxN = Annotated[int, typer.Option(help="the most keys to look through")]
-Keys = Annotated[int, typer.Option(help="keys in the table that hardens")]
-Queries = Annotated[int, typer.Option(help="look-ups in it")]
-Repeats = Annotated[int, typer.Option(help="sets of keys for the horizon's error bars")]
-Seed = Annotated[int, typer.Option(help="draw queries, keys and values with this seed")]
+MaxN = Annotated[int, typer.Option(help="the most keys to look through", rich_help_panel=options.MEASURE)]
+Keys = Annotated[int, typer.Option(help="keys in the table that hardens", rich_help_panel=options.MEASURE)]
+Queries = Annotated[int, typer.Option(help="look-ups in it", rich_help_panel=options.MEASURE)]
+Repeats = Annotated[
+    int, typer.Option(help="sets of keys for the horizon's error bars", rich_help_panel=options.MEASURE)
+]
+Seed = Annotated[int, typer.Option(help="draw queries, keys and values with this seed", rich_help_panel=options.INPUT)]
 
 
 def lookup(

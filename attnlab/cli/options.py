@@ -14,6 +14,9 @@ from attnlab.measure.memory import available_bytes
 
 Name = TypeVar("Name", bound=str)
 
+#: The groups in which options stand in a help text.
+INPUT, MEASURE, SHOW, OUTPUT, LIMITS = "Input", "What to measure", "What to show", "Output", "Limits"
+
 
 def directory_name(text: str | None) -> str | None:
     """Refuse what elsewhere means stdin or stdout, and no name at all, where a directory is to be named.
@@ -27,29 +30,72 @@ def directory_name(text: str | None) -> str | None:
 
 
 ConfigArgument = Annotated[str | None, typer.Argument(help="a preset's name or a YAML file", metavar="CONFIG")]
-Seed = Annotated[int | None, typer.Option(help="draw weights and input with this seed")]
-Out = Annotated[
-    str | None, typer.Option(callback=directory_name, help="write here: a new or an empty directory", metavar="DIR")
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="change a key of the configuration, such as block.causal=true",
+        metavar="KEY=VALUE",
+        rich_help_panel=INPUT,
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document; write files only with --out")]
-JsonOnly = Annotated[bool, typer.Option("--json", help="print one JSON document")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but where the files are")]
-Details = Annotated[bool, typer.Option("--details", help="print all there is, not the answer alone")]
-NoFigures = Annotated[bool, typer.Option("--no-figures", help="draw nothing")]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        help="draw weights and input with this seed", show_default="the configuration's, or 0", rich_help_panel=INPUT
+    ),
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        callback=directory_name,
+        help="write here: a new or an empty directory",
+        show_default="a new one under outputs/",
+        metavar="DIR",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="print one JSON document; write files only with --out", rich_help_panel=OUTPUT)
+]
+JsonOnly = Annotated[bool, typer.Option("--json", help="print one JSON document", rich_help_panel=OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but where the files are", rich_help_panel=OUTPUT)]
+Details = Annotated[
+    bool, typer.Option("--details", help="print all there is, not the answer alone", rich_help_panel=SHOW)
+]
+NoFigures = Annotated[bool, typer.Option("--no-figures", help="draw nothing", rich_help_panel=OUTPUT)]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
-Embeddings = Annotated[str | None, typer.Option(help="run on these: .npy, .npz, .csv or .safetensors", metavar="FILE")]
-Tokens = Annotated[str | None, typer.Option(help="their tokens: a JSON string per line", metavar="FILE")]
+Embeddings = Annotated[
+    str | None,
+    typer.Option(help="run on these: .npy, .npz, .csv or .safetensors", metavar="FILE", rich_help_panel=INPUT),
+]
+Tokens = Annotated[
+    str | None,
+    typer.Option(help="their tokens: a line each, plain or JSON strings", metavar="FILE", rich_help_panel=INPUT),
+]
+Words = Annotated[
+    str | None,
+    typer.Option(
+        "--words", help="so many random vectors, with these words for names", metavar="TEXT", rich_help_panel=INPUT
+    ),
+]
 MaxMemory = Annotated[
     str | None,
     typer.Option(
-        help="refuse work that needs more, such as 4GiB; default: half of what is free",
+        help="refuse work that needs more, such as 4GiB",
         metavar="SIZE",
-        show_default=False,
+        show_default="half of what is free",
+        rich_help_panel=LIMITS,
     ),
 ]
 Head = Annotated[
     str | None,
-    typer.Option(help="LAYER.HEAD, such as 2.5; a bare number is a head of layer 0", metavar="HEAD"),
+    typer.Option(
+        help="LAYER.HEAD, such as 2.5; a bare number is a head of layer 0",
+        metavar="HEAD",
+        show_default="0",
+        rich_help_panel=SHOW,
+    ),
 ]
 
 #: More digits stand for no size, and float would not hold them.

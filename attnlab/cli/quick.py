@@ -8,6 +8,7 @@ for that reads the same values itself: more slowly, and complaining in its own w
 from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import unwrap
+from itertools import pairwise
 from typing import Any, get_args, get_type_hints
 
 import typer
@@ -82,6 +83,41 @@ def refuse_twice(order: Sequence[Any], context: Any) -> None:
             raise TyperUsageError(f"{name}: given {times} times; expected once", ctx=context)
 
 
+def with_key_named(error: Any, args: Sequence[str]) -> Any:
+    """A complaint of an unknown option; where its name is a configuration's key, one that says how to set it.
+
+    Args:
+        error: any complaint of a command line; another one stays as it is.
+        args: the command line.
+    """
+    name = getattr(error, "option_name", "")
+    takes_keys = any("--set" in parameter.opts for parameter in error.ctx.command.params)
+    if not (name.startswith("--") and takes_keys and "possibilities" in vars(error)):
+        return error
+    ways = ways_to_set(name, args)
+    return TyperUsageError(f"No such option: {name}; perhaps {' or '.join(ways)}", ctx=error.ctx) if ways else error
+
+
+def ways_to_set(option: str, args: Sequence[str]) -> list[str]:
+    """`--set block.window=3` for --window 3 among the arguments; nothing where no key has the option's name."""
+    from attnlab.files.config_keys import ROOT  # here: needed only for a mistake
+    from attnlab.files.yaml_nodes import brief
+
+    key = option.removeprefix("--").replace("-", "_")
+    homes = list(ROOT.homes(key))
+    given, after = next((pair for pair in pairwise((*args, "-")) if pair[0].partition("=")[0] == option), (option, "-"))
+    ways = []
+    for path in [path for path in homes if path == "block"] or homes:
+        schema = ROOT.schema()
+        names = [*path.split("."), key] if path else [key]
+        for name in names:
+            schema = schema.get("properties", {}).get(name, {})
+        following = "VALUE" if after.startswith("-") else after
+        value = given.partition("=")[2] or ("true" if schema.get("type") == "boolean" else following)
+        ways.append(f"--set {'.'.join(names)}={brief(value)}")
+    return ways
+
+
 class QuickCommand(TyperCommand):
     """A command that reads plain words and numbers plainly, and no option's value twice."""
 
@@ -101,15 +137,35 @@ class QuickCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As typer does, with the plain readers in place."""
         read_plainly(self, ctx)
+        typed = tuple(args)  # the parser takes them out one by one
         try:
             return super().parse_args(ctx, args)
         except TyperUsageError as error:  # the parser's own complaints do not say whose they are
             error.ctx = error.ctx or ctx
-            raise
+            raise with_key_named(error, typed) from error
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What the usage line shows after the command's name."""
+        from attnlab.cli.help import usage_pieces
+
+        return usage_pieces(self, ctx)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The options in groups."""
+        from attnlab.cli.help import write_parameters  # here: only help needs it
+
+        write_parameters(self, ctx, formatter)
 
 
 class QuickGroup(TyperGroup):
     """A group of commands whose own flags are read plainly."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The commands by what they are for, and then the options."""
+        from attnlab.cli.help import write_commands, write_parameters
+
+        write_commands(self, ctx, formatter)
+        write_parameters(self, ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As typer does, with the plain readers in place."""

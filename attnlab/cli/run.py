@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attnlab.cli import options, texts
-from attnlab.cli.choices import choose_config, is_checkpoint, seed_of, summary_of
+from attnlab.cli.choices import (
+    Asked,
+    choose_config,
+    is_checkpoint,
+    refuse_for_checkpoint,
+    seed_of,
+    settings_of,
+    summary_of,
+    with_names,
+)
 from attnlab.cli.failures import about
 from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
 from attnlab.cli.progress import Progress, progress
@@ -16,22 +25,45 @@ from attnlab.errors import AttnlabError, UsageError
 
 if TYPE_CHECKING:
     from attnlab.experiments.run_record import RunRecord, Selection
-    from attnlab.files.config import Config
     from attnlab.files.kernels import KernelWish
     from attnlab.files.runs import RunDirectory
     from attnlab.files.stacks import Bench
 
 EPILOG = """\b
 Examples:
-  attnlab run vaswani-base --n 24 --head 0.3 --no-figures
+  attnlab run --dk 16 --causal --no-figures
   attnlab run single-head --n 2048 --kernel streaming --no-figures"""
 
-Layers = Annotated[str | None, typer.Option(help="only these, such as 0-3,5", metavar="LIST")]
-Heads = Annotated[str | None, typer.Option(help="only these, in every layer", metavar="LIST")]
-N = Annotated[int | None, typer.Option(help="so many random tokens")]
+Dk = Annotated[
+    str | None,
+    typer.Option(
+        "--dk", help="the width of each head's queries and keys", metavar="D_K", rich_help_panel=options.INPUT
+    ),
+]
+Causal = Annotated[
+    bool,
+    typer.Option("--causal", help="a query sees the keys up to its own position alone", rich_help_panel=options.INPUT),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(
+        "--scale", help="what q·k is multiplied by, in place of 1/√d_k", metavar="NUMBER", rich_help_panel=options.INPUT
+    ),
+]
+Layers = Annotated[
+    str | None, typer.Option(help="only these, such as 0-3,5", metavar="LIST", rich_help_panel=options.MEASURE)
+]
+Heads = Annotated[
+    str | None, typer.Option(help="only these, in every layer", metavar="LIST", rich_help_panel=options.MEASURE)
+]
+N = Annotated[int | None, typer.Option(help="so many random tokens", rich_help_panel=options.INPUT)]
 Qkv = Annotated[
     str | None,
-    typer.Option(help="attention of these arrays: .npz with q, k, v, optional mask, bias", metavar="FILE"),
+    typer.Option(
+        help="attention of these arrays: .npz with q, k, v, optional mask, bias",
+        metavar="FILE",
+        rich_help_panel=options.INPUT,
+    ),
 ]
 KernelOption = Annotated[
     str,
@@ -39,12 +71,21 @@ KernelOption = Annotated[
         "--kernel",
         help="dense keeps the matrices, streaming never makes them; auto: dense up to 1 GiB",
         metavar="KERNEL",
+        rich_help_panel=options.MEASURE,
     ),
 ]
 Asymmetry = Annotated[
-    bool, typer.Option("--asymmetry", help="measure it also without the matrices: a second pass, about as long")
+    bool,
+    typer.Option(
+        "--asymmetry",
+        help="measure it also without the matrices: a second pass, about as long",
+        rich_help_panel=options.MEASURE,
+    ),
 ]
-Arrays = Annotated[bool, typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names")]
+Arrays = Annotated[
+    bool,
+    typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names", rich_help_panel=options.OUTPUT),
+]
 
 
 def run(
@@ -57,6 +98,11 @@ def run(
     ids: texts.Ids = None,
     truncate: texts.Truncate = False,
     n: N = None,
+    words: options.Words = None,
+    set_: options.Set = None,
+    dk: Dk = None,
+    causal: Causal = False,
+    scale: Scale = None,
     head: options.Head = None,
     layers: Layers = None,
     heads: Heads = None,
@@ -74,8 +120,9 @@ def run(
 ) -> None:
     """Run a block on embeddings: who attends to whom, its scores beside what they should be, its steps, its checks.
 
-    Without CONFIG: a real sentence through one head of a real model; with --embeddings alone, one identity head.
-    CONFIG may also be a checkpoint's folder, which runs on a text.
+    Without CONFIG: a real sentence through one head of a real model; with --n, --words or another shape, such as
+    --dk 16, single-head; with --embeddings, one identity head. CONFIG may also be a checkpoint's folder, which runs
+    on a text.
     """
     wishes = Wishes(
         command="run", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out), details=details
@@ -90,18 +137,28 @@ def run(
         )
         selection = make_selection(head, layers, heads)
         given = texts.Given(text=text, file=text_file, ids=ids, truncate=truncate)
-        others: dict[str, object] = {"--embeddings": embeddings, "--tokens": tokens, "--n": n, "--seed": seed}
+        asked = Asked(
+            config=config,
+            settings=settings_of(set_, dk=dk, causal=causal, scale=scale),
+            embeddings=options.as_path(embeddings),
+            tokens=options.as_path(tokens),
+            n=n,
+            words=words,
+            seed=seed,
+        )
         if config is not None and qkv is None and is_checkpoint(config):
-            texts.refuse_for_checkpoint(config, given, others)
+            refuse_for_checkpoint(config, asked.settings)
+            texts.refuse_for_checkpoint(config, given, asked.given)
             run_checkpoint(config, given, selection, wishes, way)
             return
         texts.refuse_without_checkpoint(given)
         if qkv is not None:
-            options.refuse_beside("--qkv, whose arrays are the whole input", {"CONFIG": config, **others})
+            changes = {setting.option.text: setting for setting in asked.settings}
+            others = {"CONFIG": config, **asked.given, **changes}
+            options.refuse_beside("--qkv, whose arrays are the whole input", others)
             run_arrays(Path(qkv), selection, wishes, way)
             return
-        chosen = choose_config(config, options.as_path(embeddings), options.as_path(tokens), n, seed, way.budget)
-        run_block(chosen, selection, wishes, way)
+        run_block(asked, selection, wishes, way)
     except AttnlabError as error:
         raise about("run", error) from error
 
@@ -141,15 +198,17 @@ def make_selection(head: str | None, layers: str | None, heads: str | None) -> "
     )
 
 
-def run_block(config: "Config", selection: "Selection", wishes: Wishes, way: Way) -> None:
+def run_block(asked: Asked, selection: "Selection", wishes: Wishes, way: Way) -> None:
     """Run a configuration's block, and answer."""
     from attnlab.files.config import config_document
     from attnlab.files.stacks import load_bench
 
+    config = choose_config(asked, way.budget)
     with progress("running", config.layers, visible=not wishes.quiet) as bar:
         bench = load_bench(config, max_bytes=way.budget, kernel=way.kernel, advance=bar.advance)
         beginning = begin_document("run", seed_of(config), config_document(config))
-        run_bench(bench, selection, wishes, way, bar, beginning, summary=summary_of(config))
+        bench = with_names(bench, asked)
+        run_bench(bench, selection, wishes, way, bar, beginning, summary=summary_of(config, asked))
 
 
 def run_checkpoint(folder: str, given: texts.Given, selection: "Selection", wishes: Wishes, way: Way) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnlab.cli import texts
+from attnlab.cli.choices import Asked, choose_config, is_checkpoint, refuse_for_checkpoint, seed_of
 from attnlab.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,25 +34,26 @@ class Subject:
     remark: str = ""
 
 
-def subject_of(source: str | None, given: texts.Given, budget: int, *, text: bool) -> Subject:
+def subject_of(asked: Asked, given: texts.Given, budget: int, *, text: bool) -> Subject:
     """What the command line names.
 
     Args:
         text: whether a text is run; else the weights alone are looked at.
     """
-    from attnlab.cli.choices import choose_config, is_checkpoint, seed_of
     from attnlab.files.config import config_document
     from attnlab.files.opening import shown
     from attnlab.files.presets import preset_names
     from attnlab.files.stacks import load_bench
     from attnlab.maths.weights import parameter_count
 
+    source = asked.config
     if source is not None and is_checkpoint(source):
+        refuse_for_checkpoint(source, asked.settings)
         return checkpoint_subject(source, given, budget, text=text)
     if source is not None and source not in preset_names() and not os.path.lexists(source):
         raise InputError(f"{shown(source)}: no such folder; expected a checkpoint's, a configuration file or a preset")
     texts.refuse_without_checkpoint(given)
-    config = choose_config(source, None, None, None, None, budget)
+    config = choose_config(asked, budget)
     bench = load_bench(config, max_bytes=budget, kernel="streaming")
     return Subject(
         facts=facts_of(config, sum(parameter_count(spec) for spec in config.blocks)),

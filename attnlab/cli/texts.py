@@ -14,13 +14,30 @@ if TYPE_CHECKING:
     from attnlab.models.checkpoint import Model
     from attnlab.models.tokenizer import Text
 
-TextOption = Annotated[str | None, typer.Option("--text", help="run a checkpoint on this text", metavar="TEXT")]
-TextFile = Annotated[str | None, typer.Option("--text-file", help="run it on the text of this file", metavar="FILE")]
+TextOption = Annotated[
+    str | None,
+    typer.Option("--text", help="run a checkpoint on this text", metavar="TEXT", rich_help_panel=options.INPUT),
+]
+TextFile = Annotated[
+    str | None,
+    typer.Option("--text-file", help="run it on the text of this file", metavar="FILE", rich_help_panel=options.INPUT),
+]
 Ids = Annotated[
-    str | None, typer.Option("--ids", help="run it on these token numbers, or those of a file", metavar="NUMBERS")
+    str | None,
+    typer.Option(
+        "--ids",
+        help="run it on these token numbers, or those of a file",
+        metavar="NUMBERS",
+        rich_help_panel=options.INPUT,
+    ),
 ]
 Truncate = Annotated[
-    bool, typer.Option("--truncate", help="cut a text to the longest that the model can take, or was made for")
+    bool,
+    typer.Option(
+        "--truncate",
+        help="cut a text to the longest that the model can take, or was made for",
+        rich_help_panel=options.INPUT,
+    ),
 ]
 
 

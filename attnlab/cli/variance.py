@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnlab.cli import options
+from attnlab.cli.choices import Asked, choose_config, seed_of, settings_of
 from attnlab.cli.failures import about
 from attnlab.cli.output import Wishes, begin_document, deliver, run_directory
 from attnlab.cli.progress import progress
-from attnlab.errors import AttnlabError
+from attnlab.errors import AttnlabError, UsageError
 
 if TYPE_CHECKING:
     from attnlab.experiments.variance import VarianceConfig
@@ -20,20 +21,58 @@ Examples:
 
 Widths = Annotated[
     list[int] | None,
-    typer.Option("--dk", help="this width; again for more; default: 1 to 1024 by doubling", metavar="D_K"),
+    typer.Option(
+        "--dk",
+        help="a width of queries and keys",
+        show_default="1 to 1,024 by doubling",
+        metavar="D_K",
+        rich_help_panel=options.MEASURE,
+    ),
 ]
-Samples = Annotated[int | None, typer.Option(help="independent pairs per width; default: 100,000", metavar="PAIRS")]
-Keys = Annotated[int | None, typer.Option(help="keys of the matrix and of the softmax; default: 128", metavar="N")]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        help="independent pairs per width", show_default="100,000", metavar="PAIRS", rich_help_panel=options.MEASURE
+    ),
+]
+Keys = Annotated[
+    int | None,
+    typer.Option(
+        help="keys of the matrix and of the softmax", show_default="128", metavar="N", rich_help_panel=options.MEASURE
+    ),
+]
 Kind = Annotated[
-    str | None, typer.Option("--distribution", help="entries: normal, uniform (±√3) or sign (±1)", metavar="NAME")
+    str | None,
+    typer.Option(
+        "--distribution",
+        help="entries: normal, uniform (±√3) or sign (±1)",
+        show_default="normal",
+        metavar="NAME",
+        rich_help_panel=options.MEASURE,
+    ),
 ]
 Correlation = Annotated[
-    float | None, typer.Option(help="of each entry of k with the same one of q; normal entries only", metavar="RHO")
+    float | None,
+    typer.Option(
+        help="of each entry of k with the same one of q; normal entries only",
+        show_default="0",
+        metavar="RHO",
+        rich_help_panel=options.MEASURE,
+    ),
 ]
 Block = Annotated[
-    str | None, typer.Option("--config", help="a block's own scores instead: a preset or a file", metavar="CONFIG")
+    str | None,
+    typer.Option(
+        "--config",
+        help="a block's own scores instead: a preset or a file",
+        metavar="CONFIG",
+        rich_help_panel=options.INPUT,
+    ),
 ]
-Inits = Annotated[bool, typer.Option("--inits", help="what common initialisations start with instead")]
+Inits = Annotated[
+    bool,
+    typer.Option("--inits", help="what common initialisations start with instead", rich_help_panel=options.MEASURE),
+]
 
 
 def variance(
@@ -43,6 +82,7 @@ def variance(
     distribution: Kind = None,
     correlation: Correlation = None,
     config: Block = None,
+    set_: options.Set = None,
     inits: Inits = False,
     seed: options.Seed = None,
     out: options.Out = None,
@@ -55,7 +95,7 @@ def variance(
 ) -> None:
     """Measure Var(q·k) with and without 1/√d_k, and what unscaled scores do to the softmax, beside exact theory.
 
-    Without --dk: widths from 1 to 1024 by doubling, and a figure of them.
+    Without --dk: widths from 1 to 1,024 by doubling, and a figure of them.
     """
     wishes = Wishes(
         command="variance", json=json, quiet=quiet, figures=not no_figures, out=options.as_path(out), details=details
@@ -70,17 +110,22 @@ def variance(
     try:
         options.check_seed(seed)
         budget = options.memory_budget(max_memory)
+        settings = settings_of(set_)
+        if config is None and settings:
+            raise UsageError(f"{settings[0].option.text}: changes nothing; expected --config CONFIG beside it")
         if config is not None or inits:
             chosen = "--inits" if config is None else "--config"
             options.refuse_beside(f"{chosen}, whose weights and widths make the scores", given)
-            measure_block(config, seed, wishes, budget)
+            measure_block(
+                None if config is None else Asked(config=config, settings=settings, seed=seed), seed, wishes, budget
+            )
             return
-        measure_pairs(settings_of(dk, samples, keys, distribution, correlation, seed, budget), wishes)
+        measure_pairs(widths_of(dk, samples, keys, distribution, correlation, seed, budget), wishes)
     except AttnlabError as error:
         raise about("variance", error) from error
 
 
-def settings_of(
+def widths_of(
     dk: list[int] | None,
     samples: int | None,
     keys: int | None,
@@ -131,9 +176,8 @@ def measure_pairs(config: "VarianceConfig", wishes: Wishes) -> None:
         )
 
 
-def measure_block(source: str | None, seed: int | None, wishes: Wishes, budget: int) -> None:
+def measure_block(asked: Asked | None, seed: int | None, wishes: Wishes, budget: int) -> None:
     """Measure a block's own scores, or the initialisations alone, and answer."""
-    from attnlab.cli.choices import choose_config, seed_of
     from attnlab.experiments.variance_block import block_steps, run_block
     from attnlab.experiments.variance_block_report import figures, report
     from attnlab.experiments.variance_document import block_csv_table, block_document
@@ -141,7 +185,7 @@ def measure_block(source: str | None, seed: int | None, wishes: Wishes, budget: 
     from attnlab.files.documents import csv_bytes
     from attnlab.files.stacks import load_bench
 
-    config = None if source is None else choose_config(source, None, None, None, seed, budget)
+    config = None if asked is None else choose_config(asked, budget)
     bench = None if config is None else load_bench(config, max_bytes=budget)
     document = None if config is None else config_document(config)
     drawn = seed if config is None else seed_of(config)

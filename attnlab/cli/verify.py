@@ -17,10 +17,15 @@ Examples:
 
 Claims = Annotated[list[str] | None, typer.Argument(help="only these, such as lemma-4", metavar="CLAIM")]
 Explain = Annotated[
-    bool, typer.Option("--explain", help="why: each claim's words, argument, numbers, and what remains")
+    bool,
+    typer.Option(
+        "--explain", help="why: each claim's words, argument, numbers, and what remains", rich_help_panel=options.SHOW
+    ),
 ]
-Samples = Annotated[int, typer.Option(help="so many times the usual number of samples")]
-Seed = Annotated[int, typer.Option(help="draw everything with this seed")]
+Samples = Annotated[
+    int, typer.Option(help="so many times the usual number of samples", rich_help_panel=options.MEASURE)
+]
+Seed = Annotated[int, typer.Option(help="draw everything with this seed", rich_help_panel=options.INPUT)]
 
 
 def verify(

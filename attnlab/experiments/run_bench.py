@@ -32,6 +32,7 @@ def record_of(
         width=config.block.d_model,
         dtype=config.dtype,
         tokens=bench.tokens,
+        names_alone=bench.random_input and bool(bench.tokens),
         heads=heads,
         shown=result_of(heads, shown),
         steps=steps,

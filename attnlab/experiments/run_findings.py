@@ -101,6 +101,8 @@ def strongest_look(record: RunRecord, head: HeadResult) -> str:
     looks = f"{token_name(record, pair.query)} looks most at {token_name(record, pair.key)} ({pair.given:.2f})"
     if not pair.is_first:
         looks = f"Between different tokens, {looks}"
+    if record.names_alone:
+        looks = f"Of random vectors, {looks[0].lower()}{looks[1:]}"
     return f"{looks[0].upper()}{looks[1:]}{answer_to(record, pair)}."
 
 

@@ -102,6 +102,8 @@ class RunRecord:
     width: int
     dtype: str
     tokens: tuple[str, ...]
+    #: whether tokens with names are random vectors, which have nothing to do with them
+    names_alone: bool = False
     #: those asked for, in order
     heads: Sequence[HeadResult]
     shown: HeadResult

@@ -1,10 +1,13 @@
 """`attnlab why`: one attention weight worked out by hand, from x to the number."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from attnlab.errors import UsageError
+from attnlab.experiments.run_findings import LONGEST_TOKEN, SPECIAL, largest_between
 from attnlab.experiments.run_record import chosen
 from attnlab.files.opening import shown
 from attnlab.files.stacks import Bench
@@ -15,6 +18,10 @@ from attnlab.maths.precision import Array
 
 #: How many of q·k's parts, and how many other keys, are named.
 NAMED = 3
+#: So many tokens are listed for those who may name some.
+MOST_LISTED = 20
+#: A token that a shell takes as it stands, and that is no number and no option.
+_WORD = re.compile(r"[^\W\d_][\w.-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,22 +83,58 @@ class WhyRecord:
         return [(j, float(exponentials[j])) for j in order[:NAMED]]
 
 
-def why(bench: Bench, query: str, key: str, *, layer: int = 0, head: int = 0) -> WhyRecord:
-    """Work out the weight that the query's token gives the key's.
+def why(bench: Bench, pair: tuple[str, str] | None, *, layer: int = 0, head: int = 0) -> WhyRecord:
+    """Work out the weight that one token gives another.
 
     Args:
-        query, key: a token's text, or its number from 0.
+        pair: the query and the key, each a token's text, or its number from 0; None: see `strongest`.
 
     Raises:
         UsageError: no such token, layer or head, or a text that stands more than once.
     """
     spec = bench.config.block
     n = len(bench.x)
-    i, j = find_token("QUERY", query, bench.tokens, n), find_token("KEY", key, bench.tokens, n)
+    named = pair and (find_token("QUERY", pair[0], bench.tokens, n), find_token("KEY", pair[1], bench.tokens, n))
     chosen("layer", [layer], bench.config.layers)
     chosen("head", [head], spec.n_heads)
     trace = bench.stack.trace(bench.x).layers[layer]
-    return derive(bench, trace, i, j, layer, head)
+    query, key = named or strongest(trace.weights[head], bench.tokens)
+    return derive(bench, trace, query, key, layer, head)
+
+
+def strongest(weights: Array, tokens: Sequence[str]) -> tuple[int, int]:
+    """Where the largest weight between different tokens stands: plain ones, unless all but one are a model's own.
+
+    Of a single token, and where no token gives another any weight: the first, and itself.
+
+    Args:
+        weights: (n, n)
+        tokens: n names, or none.
+    """
+    everyone = np.ones(len(weights), dtype=bool)
+    plain = np.array([not SPECIAL.fullmatch(token) for token in tokens] or everyone)
+    found = largest_between(weights, plain)
+    return found if found[0] != found[1] else largest_between(weights, everyone)
+
+
+def other_pairs(record: WhyRecord) -> str:
+    """What pair was found, and how to name another."""
+    own = any(map(SPECIAL.fullmatch, record.tokens))
+    aside = ", those that the model adds aside" if own else ""
+    found = f"This is the head's largest weight between different tokens{aside}. " if record.query != record.key else ""
+    n = len(record.logits)
+    names = " · ".join(f"{i} {shown(token[:LONGEST_TOKEN])}" for i, token in enumerate(record.tokens[:MOST_LISTED]))
+    tokens = f"{names}{' …' if n > MOST_LISTED else ''}" if record.tokens else f"0 to {n - 1}"
+    example = f"{written(record, record.key)} {written(record, record.query)}"
+    return f"{found}For another, name two at the end of the command, such as {example}: {tokens}"
+
+
+def written(record: WhyRecord, index: int) -> str:
+    """A token as a command line names it: by its text where that is one plain word and stands once, else by number."""
+    if not record.tokens:
+        return str(index)
+    text = record.tokens[index]
+    return text if _WORD.fullmatch(text) and record.tokens.count(text) == 1 else str(index)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the result says what is not finite

@@ -2,7 +2,7 @@
 
 import os.path
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from attnlab.files.opening import shown
 from attnlab.files.presets import preset_names, preset_path
 from attnlab.files.python_nodes import from_python
 from attnlab.files.schema import Values
-from attnlab.files.yaml_nodes import parse, read_bytes, yaml_text
+from attnlab.files.settings import Setting, named, with_settings
+from attnlab.files.yaml_nodes import Option, parse, read_bytes, yaml_text
 from attnlab.maths.architecture import (
     BlockSpec,
     Initialisation,
@@ -63,7 +64,7 @@ class PerLayer:
 class Config:
     """A checked configuration: every default filled in, every path absolute."""
 
-    #: The preset's name, the file's name without its ending, or "config" for Python data.
+    #: The preset's name, the file's name without its ending, or "config" for Python data; with what options change.
     name: str
     #: Where it was read; no part of what it says.
     path: Path | None = field(compare=False)
@@ -91,23 +92,28 @@ class Config:
         )
 
 
-def load_config(source: str | Path | Mapping[str, object]) -> Config:
+def load_config(
+    source: str | Path | Mapping[str, object], settings: Sequence[Setting] = (), *, name: str = "config"
+) -> Config:
     """The configuration, checked.
 
     Args:
         source: a preset's name, a YAML file, or the same as plain data. Paths in a file are relative to the file's
-            folder, paths in data to the working directory.
+            folder, paths in data and in settings to the working directory.
+        settings: keys that the command line sets, in place of what the source says of them.
+        name: what plain data are called.
 
     Raises:
         ConfigError: not found, not readable, or wrong; every mistake is listed with its place.
     """
     if isinstance(source, Mapping):
-        complaints = Complaints("config", ROOT.homes)
-        return _config(ROOT.check(from_python(source, "config"), "", complaints), complaints, "config", None)
-    path = _path(source)
-    complaints = Complaints(shown(path), ROOT.homes)
-    root = parse(read_bytes(path), complaints.source)
-    return _config(ROOT.check(root, "", complaints), complaints, shown(path.stem), path)
+        path, root, complaints = None, from_python(source, name), Complaints(name, ROOT.homes)
+    else:
+        path = _path(source)
+        root, complaints = parse(read_bytes(path), shown(path)), Complaints(shown(path), ROOT.homes)
+        name = shown(path.stem)
+    values = ROOT.check(with_settings(root, settings), "", complaints)
+    return _config(values, complaints, named(name, settings), path)
 
 
 def _path(source: str | Path) -> Path:
@@ -158,7 +164,7 @@ def _scaling(scaling: Values | None) -> LinearScaling | Llama3Scaling | None:
 
 
 def _weights(weights: Values, folder: Path) -> Weights:
-    file = None if weights["file"] is None else folder / weights["file"]
+    file = _file(weights, "file", folder)
     drawn = weights["init"] is not None and (file is None or "init" in weights.given)
     return Weights(initialisation=_initialisation(weights) if drawn else None, file=file)
 
@@ -174,8 +180,15 @@ def _initialisation(weights: Values) -> Initialisation:
 def _input(source: Values, folder: Path) -> Input:
     if source["file"] is None:
         return Input(random=RandomInput(**source["random"].values), file=None, tokens=None)
-    tokens = None if source["tokens"] is None else folder / source["tokens"]
-    return Input(random=None, file=folder / source["file"], tokens=tokens)
+    return Input(random=None, file=_file(source, "file", folder), tokens=_file(source, "tokens", folder))
+
+
+def _file(section: Values, key: str, folder: Path) -> Path | None:
+    """The path that a key gives, if it does: in its configuration's folder, or an option's in the working directory."""
+    if section[key] is None:
+        return None
+    given: Path = (Path.cwd() if isinstance(section.given[key].place, Option) else folder) / section[key]
+    return given
 
 
 def with_seed(config: Config, seed: int) -> Config:

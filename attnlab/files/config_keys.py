@@ -19,10 +19,16 @@ def head_width(block: Values) -> int | None:
 
 
 def value_width(block: Values) -> int | None:
-    """d_v, its default worked out; None where something that it depends on is wrong."""
+    """d_v, its default worked out; None where something that it depends on is wrong.
+
+    Without an output projection one width alone goes: the heads' outputs, side by side, are the model's.
+    """
     if not block.know("d_v"):
         return None
-    return head_width(block) if block["d_v"] is None else int(block["d_v"])
+    if block["d_v"] is not None:
+        return int(block["d_v"])
+    whole = block.know("d_model", "n_heads", "output_projection") and block["d_model"] % block["n_heads"] == 0
+    return int(block["d_model"] // block["n_heads"]) if whole and not block["output_projection"] else head_width(block)
 
 
 def _heads_divide_the_model(block: Values) -> None:
@@ -182,7 +188,7 @@ _block = Section(
         "n_heads": Key(_width, "The number of query heads", 8),
         "n_kv_heads": Key(nullable(_width), "The number of key and value heads; null is n_heads"),
         "d_k": Key(nullable(_width), "The width of each head's queries and keys; null is d_model / n_heads"),
-        "d_v": Key(nullable(_width), "The width of each head's values; null is d_k"),
+        "d_v": Key(nullable(_width), "The width of each head's values; null is d_k, or d_model / n_heads without W_O"),
         "d_ff": Key(nullable(_width), "The feed-forward's hidden width; null leaves the feed-forward out", 2048),
         "activation": Key(choice(get_args(Activation)), "The feed-forward's activation", "relu"),
         "norm": Key(choice(get_args(NormKind)), "The normalisation", "layernorm"),
@@ -274,7 +280,9 @@ _input = Section(
     keys={
         "random": Key(_random, "Standard normal embeddings; this is the default where no file is given"),
         "file": Key(nullable(text("a file's name")), "A file of embeddings, n by d_model; null is random ones"),
-        "tokens": Key(nullable(text("a file's name")), "A file of the tokens' texts, one JSON string a line"),
+        "tokens": Key(
+            nullable(text("a file's name")), "A file of the tokens' texts, a line each: plain, or JSON strings"
+        ),
     },
     rules=(_one_input,),
     json_rules={

@@ -49,7 +49,7 @@ def read_embeddings(
 
     Args:
         path: the file.
-        tokens: the file of the tokens' texts (`read_tokens`), or None.
+        tokens: the file of the tokens' texts (`read_tokens`), or None: then the rows' names in a .csv, if it has any.
         d_model: the width that they must have. None: any.
         set_by: what set d_model, for the complaint: "block.d_model of sentence".
         max_bytes: the most that reading may take.
@@ -60,28 +60,36 @@ def read_embeddings(
     """
     where = shown(path)
     with unchanging():
-        x, digest = _read_sole(path, max_bytes), sha256(path)
+        (x, names), digest = _read_sole(path, max_bytes), sha256(path)
     if x.ndim != 2 or x.size == 0:
         raise InputError(f"{where}: shape {x.shape}; expected (n, width): {_towards_a_matrix(x)}")
     n, width = x.shape
     if d_model is not None and width != d_model:
         raise InputError(f"{where}: width {width}; expected {d_model}" + (f", set by {set_by}" if set_by else ""))
-    return Embeddings(x, read_tokens(tokens, n, max_bytes=max_bytes) if tokens is not None else (), digest)
+    return Embeddings(x, names if tokens is None else read_tokens(tokens, n, max_bytes=max_bytes), digest)
 
 
 def read_tokens(path: StrPath, n: int, *, max_bytes: int) -> tuple[str, ...]:
-    """The texts of n tokens: UTF-8, one JSON string per line.
+    """The texts of n tokens, a line of UTF-8 each: as it stands, or, where all lines are JSON strings, what it says.
+
+    A JSON string can say what a line cannot: no character at all, or the end of a line. A byte order mark at the
+    beginning and empty lines at the end do not count; blanks at either end of a line are the token's own.
 
     Raises:
-        InputError: the file cannot be read, a line is not one JSON string, or there are not n of them.
+        InputError: the file cannot be read, a line is empty, or a JSON string in one line and none in another, or there
+            are not n of them.
         MemoryRefused: reading it would take more than max_bytes.
     """
     where = shown(path)
-    lines = read_bytes(path, max_bytes=max_bytes, growth=_GROWTH_OF_LINES).rstrip().split(b"\n")
-    found = len(lines) if lines != [b""] else 0
-    tokens = tuple(_token(line, f"{where}: line {i}") for i, line in enumerate(lines[: min(n, found)], start=1))
-    if found != n:
-        raise InputError(f"{where}: {found} tokens; expected {n}, one for each row of the embeddings")
+    data = read_bytes(path, max_bytes=max_bytes, growth=_GROWTH_OF_LINES)
+    lines = data.removeprefix(b"\xef\xbb\xbf").splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
+    texts = [_decoded(line, f"{where}: line {i}") for i, line in enumerate(lines[:n], start=1)]
+    tokens = _json_strings(texts, where) if any(map(_json_string, texts)) else _plain_lines(texts, where)
+    if len(lines) != n:
+        count = "1 token" if len(lines) == 1 else f"{len(lines):,} tokens"
+        raise InputError(f"{where}: {count}; expected {n:,}, one for each row of the embeddings")
     return tokens
 
 
@@ -128,19 +136,19 @@ def _require_suffix(path: StrPath, known: Collection[str]) -> str:
     return suffix
 
 
-def _read_sole(path: StrPath, max_bytes: int) -> Array:
-    """The one array of a file of any of the four kinds."""
+def _read_sole(path: StrPath, max_bytes: int) -> tuple[Array, tuple[str, ...]]:
+    """The one array of a file of any of the four kinds, and the names of its rows, which only a .csv may have."""
     match _require_suffix(path, (".npy", ".npz", ".csv", ".safetensors")):
         case ".npy":
-            return read_npy(path, max_bytes=max_bytes)
+            return read_npy(path, max_bytes=max_bytes), ()
         case ".csv":
             return read_csv(path, max_bytes=max_bytes)
         case ".npz":
             name = _sole_name(npz_names(path, max_bytes=max_bytes), shown(path))
-            return read_npz(path, max_bytes=max_bytes, names=[name])[name]
+            return read_npz(path, max_bytes=max_bytes, names=[name])[name], ()
         case _:
             name = _sole_name(safetensors_names(path, max_bytes=max_bytes), shown(path))
-            return read_safetensors(path, max_bytes=max_bytes, names=[name])[name]
+            return read_safetensors(path, max_bytes=max_bytes, names=[name])[name], ()
 
 
 def _sole_name(held: Collection[str], where: str) -> str:
@@ -172,24 +180,50 @@ def _refuse_unknown(held: Iterable[str], where: str) -> None:
             raise InputError(f"{where}: holds {quoted(name)}; expected q, k, v, mask and bias only{meant}")
 
 
-def _token(line: bytes, where: str) -> str:
-    """The JSON string that is all of this line."""
-    import json
-
+def _decoded(line: bytes, where: str) -> str:
     try:
-        text = line.decode("utf-8").rstrip("\r\n")
+        return line.decode("utf-8")
     except UnicodeDecodeError as problem:
         column = len(line[: problem.start].decode("utf-8")) + 1
         raise InputError(f"{where}, column {column}: bytes that are not UTF-8; expected UTF-8") from problem
-    column = len(text) - len(text.lstrip()) + 1
-    if not text.lstrip().startswith('"'):
-        raise InputError(f'{where}, column {column}: {quoted(text)}; expected a JSON string such as "the"')
+
+
+def _plain_lines(lines: Collection[str], where: str) -> tuple[str, ...]:
+    """The lines, none of which may be empty, or not be text."""
+    for i, line in enumerate(lines, start=1):
+        if not line.strip():
+            raise InputError(f'{where}: line {i}: empty; expected a token (in a file of JSON strings "" is one)')
+        if "\0" in line:
+            raise InputError(
+                f"{where}: line {i}, column {line.index(chr(0)) + 1}: a NUL character; expected text in UTF-8"
+            )
+    return tuple(lines)
+
+
+def _json_strings(lines: Collection[str], where: str) -> tuple[str, ...]:
+    """What the lines say, all of which must be JSON strings."""
+    tokens = tuple(map(_json_string, lines))
+    first = next(i for i, token in enumerate(tokens, start=1) if token is not None)
+    for i, (line, token) in enumerate(zip(lines, tokens, strict=True), start=1):
+        column = len(line) - len(line.lstrip()) + 1
+        if token is None:
+            raise InputError(
+                f"{where}: line {i}, column {column}: {quoted(line)}; expected a JSON string, as line {first} is"
+            )
+        if any("\ud800" <= character <= "\udfff" for character in token):
+            said = f"{quoted(line)} holds half a surrogate pair; expected whole characters"
+            raise InputError(f"{where}: line {i}, column {column}: {said}")
+    return tuple(token or "" for token in tokens)
+
+
+def _json_string(line: str) -> str | None:
+    """What the JSON string says that is all of this line, if it is one."""
+    import json
+
+    if not line.lstrip().startswith('"'):
+        return None
     try:
-        token: str = json.loads(text)
-    except json.JSONDecodeError as problem:
-        raise InputError(f"{where}, column {problem.colno}: {quoted(text)}; expected one JSON string") from problem
-    if any("\ud800" <= character <= "\udfff" for character in token):
-        raise InputError(
-            f"{where}, column {column}: {quoted(text)} holds half a surrogate pair; expected whole characters"
-        )
+        token: str = json.loads(line)
+    except json.JSONDecodeError:
+        return None
     return token

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
-from attnlab.errors import MOST_LISTED, ConfigError
+from attnlab.errors import COMMAND_LINE, MOST_LISTED, ConfigError
 from attnlab.files.yaml_nodes import (
     REFUSED_CHARACTER,
     Node,
+    Option,
+    Origin,
     Place,
     Scalar,
     Sequence,
@@ -33,17 +35,20 @@ class Complaints:
 
     Args:
         source: the file as complaints should name it, or "config" for Python data.
-        homes: where in a configuration a key of that name may stand: `under "block"`, for instance.
+        homes: the sections in which a key of that name may stand: "block", for instance; "" is the top level.
     """
 
     def __init__(self, source: str, homes: Callable[[str], Iterable[str]]) -> None:
         self.source = source
         self.homes = homes
-        self._found: list[tuple[Place | None, str]] = []
+        self._found: list[tuple[Origin | None, str]] = []
 
-    def add(self, place: Place | None, path: str, text: str) -> None:
+    def add(self, place: Origin | None, path: str, text: str) -> None:
         """Note `PLACE: path: text`."""
-        self._found.append((place, f"{where(self.source, place)}: {path}: {text}"))
+        if isinstance(place, Option):
+            self._found.append((place, place.complaint(path, text)))
+        else:
+            self._found.append((place, f"{where(self.source, place)}: {path}: {text}"))
 
     @property
     def crowded(self) -> bool:
@@ -51,10 +56,11 @@ class Complaints:
         return len(self._found) >= 5 * MOST_LISTED
 
     def raise_any(self) -> None:
-        """Raise the complaints, if there are any, as one ConfigError in the order of their places."""
+        """Raise the complaints, if there are any, as one ConfigError in the order of their places, options first."""
         if self._found:
-            ordered = sorted(self._found, key=lambda found: found[0] or Place(0, 0))
-            raise ConfigError(*(text for _, text in ordered), source=self.source)
+            ordered = sorted(self._found, key=lambda found: found[0] if isinstance(found[0], Place) else Place(0, 0))
+            of_options = all(isinstance(place, Option) for place, _ in ordered)
+            raise ConfigError(*(text for _, text in ordered), source=COMMAND_LINE if of_options else self.source)
 
 
 class Kind(Protocol):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from attnlab.files.kinds import WRONG, Complaints, JsonSchema, Kind, Single, did_you_mean
-from attnlab.files.yaml_nodes import Mapping, Node, Place, Scalar, brief, described, where
+from attnlab.files.yaml_nodes import Mapping, Node, Option, Origin, Scalar, brief, described, where
 
 #: The default of a key that must be given.
 REQUIRED = object()
@@ -47,7 +47,7 @@ class Values:
     """A section that has been checked."""
 
     path: str
-    place: Place | None
+    place: Origin | None
     #: The values by key, defaults filled in; a key whose value is wrong is missing.
     values: dict[str, Any]
     #: The nodes of the keys that were given.
@@ -67,11 +67,13 @@ class Values:
         self.complaints.add(place, _joined(self.path, key), text)
 
     def origin(self, key: str) -> str:
-        """The key's value and who set it: `512 (the default)`, `512 (set at mine.yaml:2:12)`."""
+        """The key's value and who set it: `512 (the default)`, `512 (set at mine.yaml:2:12)`, `8 (set by --dk 8)`."""
         if key not in self.given:
             return f"{_written(self[key])} (the default)"
         place = self.given[key].place
-        setter = f"by {_joined(self.path, key)}" if place is None else f"at {where(self.complaints.source, place)}"
+        setter = f"at {where(self.complaints.source, place)}"
+        if place is None or isinstance(place, Option):
+            setter = f"by {_joined(self.path, key) if place is None else place.text}"
         return f"{_written(self[key])} (set {setter})"
 
 
@@ -113,9 +115,9 @@ class Section(NamedTuple):
         }
 
     def homes(self, name: str, path: str = "") -> Iterator[str]:
-        """Where in this section, and in those within it, a key of that name may stand."""
+        """The sections, this one and those within it, in which a key of that name may stand; this one is ""."""
         if name in self.keys:
-            yield f'under "{path}"' if path else "at the top level"
+            yield path
         for own, key in self.keys.items():
             inner = key.kind.section if isinstance(key.kind, WordOr) else key.kind
             if isinstance(inner, Section):
@@ -124,7 +126,7 @@ class Section(NamedTuple):
     def _given(self, node: Mapping, path: str, complaints: Complaints) -> dict[str, Node]:
         """The nodes of the known keys; complains of the others, and of keys given twice."""
         given: dict[str, Node] = {}
-        first: dict[str, Place | None] = {}
+        first: dict[str, Origin | None] = {}
         for key, value in node.entries:
             name = _joined(path, brief(key.text))
             if key.text in first:
@@ -143,8 +145,9 @@ class Section(NamedTuple):
             return "unknown key; expected none of that name"
         if near := did_you_mean(name, self.keys):
             return f"unknown key{near}"
-        if homes := " or ".join(complaints.homes(name)):
-            return f"unknown key here; it belongs {homes}"
+        homes = [f'under "{path}"' if path else "at the top level" for path in complaints.homes(name)]
+        if homes:
+            return f"unknown key here; it belongs {' or '.join(homes)}"
         return f"unknown key; expected {', '.join(self.keys)}"
 
 

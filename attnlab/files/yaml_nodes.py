@@ -1,4 +1,4 @@
-"""YAML read strictly: bytes in, a small tree of nodes with their places out; or a ConfigError that names the place.
+"""YAML read strictly: text in, a small tree of nodes with their places out; or a ConfigError that names the place.
 
 Only PyYAML's events are used, never its constructor: scalars are read as YAML 1.2's core schema has them (1e-5 is a
 number, 012 is 12, yes and 1:30 are text), and nothing in a file can make an object.
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
-from attnlab.errors import ConfigError, InputError
+from attnlab.errors import COMMAND_LINE, ConfigError, InputError
 from attnlab.files.opening import StrPath, open_regular, shown
 
 MAX_BYTES = 2**18
@@ -50,26 +50,47 @@ class Place(NamedTuple):
     column: int
 
 
+class Option(NamedTuple):
+    """Where a value stands on the command line."""
+
+    #: as complaints show it: `--set block.causal=true`, `--dk 64`
+    text: str
+    #: what it sets: `block.causal`
+    key: str
+
+    def complaint(self, path: str, text: str) -> str:
+        """A complaint of a key; its name and its value are left out where the option shows them."""
+        if path != self.key:
+            return f"{self.text}: {path}: {text}"
+        given = text.partition(";")[0]
+        if self.text.endswith((f"={given}", f" {given}")):
+            return self.text + text.removeprefix(given)
+        return f"{self.text}: {text}"
+
+
+Origin = Place | Option
+
+
 class Scalar(NamedTuple):
     """A single value, and the text that it was written as (without quotes)."""
 
     value: Value
     text: str
-    place: Place | None = None
+    place: Origin | None = None
 
 
 class Sequence(NamedTuple):
     """A list."""
 
     items: "tuple[Node, ...]"
-    place: Place | None = None
+    place: Origin | None = None
 
 
 class Mapping(NamedTuple):
     """Keys and their values in the file's order. A key that was given twice stands here twice."""
 
     entries: "tuple[tuple[Scalar, Node], ...]"
-    place: Place | None = None
+    place: Origin | None = None
 
 
 Node = Scalar | Sequence | Mapping
@@ -94,6 +115,28 @@ def parse(data: bytes, source: str) -> Mapping:
     if not isinstance(root, Mapping):
         refuse(source, root.place, f'{described(root)}; expected keys, such as "block:"')
     return root
+
+
+def parse_value(text: str, option: Option) -> Node:
+    """The value that an option of the command line sets, as a tree whose every place is the option.
+
+    Raises:
+        ConfigError: as `parse`; nothing at all is refused too, since null can be said.
+    """
+    _refuse_characters(text, option)
+    node = _tree(_events(text, option), option)
+    if node is None or node == Scalar(None, "", node.place):
+        refuse(option, None, "no value; expected one, such as true, 64 or null")
+    return _placed(node, option)
+
+
+def _placed(node: Node, option: Option) -> Node:
+    """The tree with another place for every node of it."""
+    if isinstance(node, Scalar):
+        return node._replace(place=option)
+    if isinstance(node, Sequence):
+        return Sequence(tuple(_placed(item, option) for item in node.items), option)
+    return Mapping(tuple((key._replace(place=option), _placed(value, option)) for key, value in node.entries), option)
 
 
 def read_bytes(path: StrPath) -> bytes:
@@ -129,14 +172,18 @@ def resolve(text: str) -> Value:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-def where(source: str, place: Place | None) -> str:
-    """FILE:LINE:COLUMN, or the source alone where there is no place."""
-    return source if place is None else f"{source}:{place.line}:{place.column}"
+def where(source: str | Option, place: Origin | None) -> str:
+    """FILE:LINE:COLUMN, or the source alone where there is no place; of an option, the option."""
+    for option in (source, place):
+        if isinstance(option, Option):
+            return option.text
+    return f"{source}:{place.line}:{place.column}" if isinstance(place, Place) else str(source)
 
 
-def refuse(source: str, place: Place | None, text: str) -> NoReturn:
+def refuse(source: str | Option, place: Origin | None, text: str) -> NoReturn:
     """Raise the one-line ConfigError that begins with the place."""
-    raise ConfigError(f"{where(source, place)}: {text}")
+    complaint = f"{where(source, place)}: {text}"
+    raise ConfigError(complaint, source=COMMAND_LINE) if isinstance(source, Option) else ConfigError(complaint)
 
 
 def described(node: Node) -> str:
@@ -172,7 +219,7 @@ def _end(text: str) -> Place:
     return Place(len(breaks) + 1, len(text) - (breaks[-1].end() if breaks else 0) + 1)
 
 
-def _refuse_characters(text: str, source: str) -> None:
+def _refuse_characters(text: str, source: str | Option) -> None:
     if found := REFUSED_CHARACTER.search(text):
         character = f"the character U+{ord(found[0]):04X}"
         refuse(source, _end(text[: found.start()]), f"{character}; expected printable text")
@@ -180,7 +227,7 @@ def _refuse_characters(text: str, source: str) -> None:
         refuse(source, _end(text[: found.start(1)]), "a tab; expected spaces")
 
 
-def _events(text: str, source: str) -> Iterator[Any]:
+def _events(text: str, source: str | Option) -> Iterator[Any]:
     place = Place(1, 1)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
@@ -196,7 +243,7 @@ def _events(text: str, source: str) -> Iterator[Any]:
         refuse(source, place, f"not valid YAML: {shown(str(error)[:200])}")
 
 
-def _refuse_depth(text: str, source: str) -> None:
+def _refuse_depth(text: str, source: str | Option) -> None:
     """Refuse nesting in the text before a mistake: parsers look far ahead, and some have a limit of their own."""
     depth = 0
     with suppress(yaml.YAMLError):  # the text ends in the middle
@@ -228,7 +275,7 @@ class _Open:
         return Sequence(tuple(self.nodes), self.place)
 
 
-def _tree(events: Iterable[Any], source: str) -> Node | None:
+def _tree(events: Iterable[Any], source: str | Option) -> Node | None:
     """The one document's root, None where there is no document. A loop with a stack: nesting costs no recursion."""
     document = _Open(is_mapping=False, place=None)
     stack = [document]
@@ -245,7 +292,7 @@ def _tree(events: Iterable[Any], source: str) -> Node | None:
     return document.nodes[0] if document.nodes else None
 
 
-def _refuse_event(event: Any, stack: list[_Open], source: str) -> None:
+def _refuse_event(event: Any, stack: list[_Open], source: str | Option) -> None:
     place = _place(event.start_mark)
     if isinstance(event, yaml.AliasEvent):
         refuse(source, place, f"an alias, *{brief(str(event.anchor))}; expected the value itself")

@@ -18,6 +18,8 @@ CELLS = (
     *("nan(1)", "infin", "1d5", "1f", "0b1", "١٢", "½", "\ud800", "a" * 5000, "1\u00a0", "-", ".", "1.2.3"),
     *("\t1", "1\t", "1\r2"),
 )  # fmt: skip
+NAMES = ("the,", "bank;", '"a,""b",', '"",', ",", '"open,', "1914,", "\ud800,", "\x00,", "\x1b[2J,")
+HEADERS = ("a,b,c,d,e,f\n", ",0,1,2,3,4,5\n", "token;a;b;c;d;e;f\n", '"","V1"\n', '"a\n')
 ENDS = ("\n", "\n", "\n", "\r\n", "\r", "\n\n", "\x0c", "\u2028", "\x85", "\x1e", "")
 ENCODINGS = ("utf-8", "utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "latin-1", "utf-32")
 
@@ -35,8 +37,11 @@ def csv(draw: Draw) -> bytes:
         for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
             cells[draw(st.integers(0, 5))] = draw(st.sampled_from(CELLS))
         width = draw(st.sampled_from([6] * 8 + [5, 7, 600]))
-        rows.append(draw(st.sampled_from([",", ",", ",", ",", ",", ", ", ";", "\t", ",,"])).join((cells * 100)[:width]))
-    text = draw(st.sampled_from(["", "", "", "", "a,b,c,d,e,f\n", "#\n", "\n", "sep=,\n", "\ufeff"]))
+        name = draw(st.sampled_from(["", "", "", *NAMES]))
+        rows.append(
+            name + draw(st.sampled_from([",", ",", ",", ",", ",", ", ", ";", "\t", ",,"])).join((cells * 100)[:width])
+        )
+    text = draw(st.sampled_from(["", "", "", "", *HEADERS, "#\n", "\n", "sep=,\n", "\ufeff"]))
     text += "".join(row + draw(st.sampled_from(ENDS)) for row in rows * draw(st.sampled_from([1, 1, 1, 1, 1000])))
     return encoded(text, draw(st.sampled_from(ENCODINGS)))
 
