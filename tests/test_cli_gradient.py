@@ -67,7 +67,7 @@ def test_what_cannot_be_is_one_line(arguments: list[str], text: str, tmp_path: P
 def test_too_much_memory_is_refused_before_any_work(tmp_path: Path) -> None:
     done = attnlab("gradient", "--n", "5000", "--dk", "64", "--max-memory", "100MiB", cwd=tmp_path)
     assert done.code == 4
-    assert done.err.startswith("attnlab: error: gradient: 8,192 rows of 5,000 keys of width 64 would need ")
+    assert done.err.startswith("attnlab: error: gradient: 4,096 rows of 5,000 keys of width 64 would need ")
     assert list(tmp_path.iterdir()) == []
 
 

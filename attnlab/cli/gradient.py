@@ -39,7 +39,7 @@ Seed = Annotated[int, typer.Option(help="draw with this seed", rich_help_panel=o
 def gradient(
     dk: Widths = None,
     n: N = 128,
-    rows: Rows = 8192,
+    rows: Rows = 4096,
     seed: Seed = 0,
     out: options.Out = None,
     details: options.Details = False,

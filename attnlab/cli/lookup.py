@@ -39,7 +39,7 @@ def lookup(
     max_n: MaxN = 65_536,
     keys: Keys = 64,
     queries: Queries = 128,
-    repeats: Repeats = 16,
+    repeats: Repeats = 8,
     seed: Seed = 0,
     out: options.Out = None,
     details: options.Details = False,

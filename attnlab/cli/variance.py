@@ -32,7 +32,10 @@ Widths = Annotated[
 Samples = Annotated[
     int | None,
     typer.Option(
-        help="independent pairs per width", show_default="100,000", metavar="PAIRS", rich_help_panel=options.MEASURE
+        help="independent pairs per width",
+        show_default="100,000; fewer above d_k 128",
+        metavar="PAIRS",
+        rich_help_panel=options.MEASURE,
     ),
 ]
 Keys = Annotated[
@@ -141,7 +144,7 @@ def widths_of(
     plain = VarianceConfig()
     return VarianceConfig(
         d_k=tuple(dk or WIDTHS),
-        samples=plain.samples if samples is None else samples,
+        samples=samples,
         keys=plain.keys if keys is None else keys,
         distribution=options.one_of("--distribution", distribution or plain.distribution, DISTRIBUTIONS),
         correlation=correlation or 0.0,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnlab.experiments.depth_stack import DepthConfig, Profile, check, profile
+from attnlab.experiments.depth_stack import DepthConfig, Profile, block_spec, check, first_weights, larger, profile
 from attnlab.experiments.depth_variants import VARIANTS
 from attnlab.maths.threads import single_threaded_products
 from attnlab.records import Quantity
@@ -86,18 +86,33 @@ def run(
     gains: list[GainRow] = []
     powers: list[Quantity] = []
     with single_threaded_products():  # they are small
-        for name in dict.fromkeys(config.variants):
-            for gain in GAINS:
-                profiles = []
-                for repeat in range(config.seeds):
-                    profiles.append(profile(config, VARIANTS[name], gain, repeat))
-                    advance()
-                of_layers = list(layer_rows(name, profiles))
-                gains += [gain_row(gain, row) for row in of_layers]
-                if gain == 1:
-                    rows += of_layers
-                    powers += collapse_powers(profiles)
+        found = profiles(config, advance)
+    for name in dict.fromkeys(config.variants):
+        for gain in GAINS:
+            of_layers = list(layer_rows(name, found[name, gain]))
+            gains += [gain_row(gain, row) for row in of_layers]
+            if gain == 1:
+                rows += of_layers
+                powers += collapse_powers(found[name, gain])
     return DepthRecord(config=config, rows=rows, gains=gains, powers=powers)
+
+
+def profiles(config: DepthConfig, advance: Callable[[], None]) -> dict[tuple[str, float], list[Profile]]:
+    """Every variant's profiles at every gain, by seed; variants that have the same weights share them as drawn."""
+    names = list(dict.fromkeys(config.variants))
+    found: dict[tuple[str, float], list[Profile]] = {(name, gain): [] for name in names for gain in GAINS}
+    for repeat in range(config.seeds):
+        for feed_forward in (False, True):
+            alike = [name for name in names if VARIANTS[name].feed_forward == feed_forward]
+            if not alike:
+                continue
+            drawn = first_weights(config, block_spec(config, feed_forward=feed_forward), repeat)
+            for gain in GAINS:
+                weights = larger(drawn, gain)
+                for name in alike:
+                    found[name, gain].append(profile(config, VARIANTS[name], gain, repeat, weights=weights))
+                    advance()
+    return found
 
 
 def layer_rows(variant: str, profiles: Sequence[Profile]) -> Iterator[DepthRow]:

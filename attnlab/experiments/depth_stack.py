@@ -106,15 +106,22 @@ class Profile:
 
 
 def profile(
-    config: DepthConfig, variant: Variant, gain: float, repeat: int, *, layer: Callable[..., Step] = layer_step
+    config: DepthConfig,
+    variant: Variant,
+    gain: float,
+    repeat: int,
+    *,
+    layer: Callable[..., Step] = layer_step,
+    weights: Sequence[BlockWeights] | None = None,
 ) -> Profile:
     """Draw a stack and tokens, run them up, and a random direction back down; all in float64.
 
     Args:
         layer: what a layer does, and its way back.
+        weights: those of this repeat and gain, where they are drawn already.
     """
     spec = block_spec(config, feed_forward=variant.feed_forward)
-    weights = drawn_weights(config, spec, gain, repeat)
+    weights = drawn_weights(config, spec, gain, repeat) if weights is None else weights
     x = random_input(config.n, config.d_model, seed=drawn_seed(config, repeat), dtype=np.float64)
     states, layers = [x], list[Step]()
     for of_layer in weights:
@@ -154,9 +161,20 @@ def drawn_seed(config: DepthConfig, repeat: int) -> int:
 
 def drawn_weights(config: DepthConfig, spec: BlockSpec, gain: float, repeat: int) -> list[BlockWeights]:
     """A block's weights for each layer, every matrix times `gain`."""
+    return larger(first_weights(config, spec, repeat), gain)
+
+
+def first_weights(config: DepthConfig, spec: BlockSpec, repeat: int) -> list[BlockWeights]:
+    """A block's weights for each layer, as they are drawn."""
     scheme = next(scheme for scheme in SCHEMES if scheme == config.init)
     how = Initialisation(scheme=scheme, seed=drawn_seed(config, repeat))
-    blocks = [initial_block(spec, how, layer=layer, dtype=np.float64) for layer in range(config.layers)]
+    return [initial_block(spec, how, layer=layer, dtype=np.float64) for layer in range(config.layers)]
+
+
+def larger(blocks: Sequence[BlockWeights], gain: float) -> list[BlockWeights]:
+    """The same with every matrix times `gain`."""
+    if gain == 1:
+        return [*blocks]
     return [{name: gain * w if name in ROLES else w for name, w in block.items()} for block in blocks]
 
 

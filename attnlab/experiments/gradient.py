@@ -51,7 +51,7 @@ class GradientConfig:
     d_k: Sequence[int] = SWEEP
     #: keys
     n: int = 128
-    rows: int = 8192
+    rows: int = 4096
     seed: int = 0
     threads: int = 1
     max_bytes: int | None = None

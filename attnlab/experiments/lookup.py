@@ -36,8 +36,8 @@ class LookupConfig:
     #: of the horizon: the widths of q and k, the most keys, the look-ups of a repeat, the repeats
     widths: Sequence[int] = (16, 32, 64, 128)
     max_n: int = 65_536
-    matches: int = 64
-    repeats: int = 16
+    matches: int = 128
+    repeats: int = 8
     seed: int = 0
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from attnlab.maths.attention import attention_scores
 from attnlab.maths.precision import Array
-from attnlab.maths.softmax import softmax
+from attnlab.maths.softmax import log_sum_exp
 from attnlab.maths.threads import single_threaded_products, usable_cores
 from attnlab.maths.weights import stream
 from attnlab.theory.lookup import horizon, match_weights
@@ -97,7 +97,7 @@ def matching_weights(rng: np.random.Generator, d_k: int, sizes: Sequence[int], q
         while seen < n:
             count = min(CHUNK, n - seen)
             keys = rng.standard_normal((count, d_k), dtype=np.float32)
-            lse = np.logaddexp(lse, softmax(attention_scores(q, keys)).lse)
+            lse = np.logaddexp(lse, log_sum_exp(attention_scores(q, keys)))
             seen += count
         columns.append(np.exp(own - lse))
     return np.stack(columns, axis=1)

@@ -23,6 +23,8 @@ from attnlab.theory.products import (
 #: 1 … 1024 by doubling.
 WIDTHS = tuple(2**power for power in range(11))
 DISTRIBUTIONS: tuple[Distribution, ...] = ("normal", "uniform", "sign")
+#: Pairs of one width by default, and the numbers that they are made of: as many as at d_k = 128.
+PAIRS, NUMBERS = 100_000, 25_600_000
 #: About how long a number takes to draw and to multiply.
 SECONDS = 1e-8
 #: Why the columns of the matrix and its softmax are empty when q and k are correlated.
@@ -34,8 +36,8 @@ class VarianceConfig:
     """What to draw, and how much of it."""
 
     d_k: Sequence[int] = WIDTHS
-    #: independent pairs q, k per width
-    samples: int = 100_000
+    #: independent pairs q, k per width; None: `PAIRS`, and where that would be more than `NUMBERS` fewer
+    samples: int | None = None
     #: of the matrix and of each softmax
     keys: int = 128
     distribution: Distribution = "normal"
@@ -46,6 +48,10 @@ class VarianceConfig:
     threads: int = 1
     #: what one block of queries and keys may take; None: anything
     max_bytes: int | None = None
+
+    def pairs(self, d_k: int) -> int:
+        """How many pairs of that width."""
+        return max(2, min(PAIRS, NUMBERS // (2 * d_k))) if self.samples is None else self.samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +113,7 @@ def run(config: VarianceConfig, *, advance: Callable[[], None] = lambda: None) -
 def steps(config: VarianceConfig) -> int:
     """How many times `run` says that it is further."""
     softmax = 0 if config.correlation else 1 + softmax_steps(config.keys)
-    return sum(pair_chunks(config.samples, d_k).steps + softmax for d_k in dict.fromkeys(config.d_k) if d_k > 0)
+    return sum(pair_chunks(config.pairs(d_k), d_k).steps + softmax for d_k in dict.fromkeys(config.d_k) if d_k > 0)
 
 
 def check(config: VarianceConfig) -> None:
@@ -120,7 +126,7 @@ def check(config: VarianceConfig) -> None:
     for d_k in config.d_k:
         if d_k < 1:
             raise UsageError(f"--dk {d_k}; expected a width of 1 or more")
-    if config.samples < 2:
+    if config.samples is not None and config.samples < 2:
         raise UsageError(f"--samples {config.samples}; expected 2 pairs or more")
     if config.keys < 2:
         raise UsageError(f"--keys {config.keys}; expected 2 keys or more: over one key a softmax has nothing to choose")
@@ -132,7 +138,9 @@ def check(config: VarianceConfig) -> None:
         )
     if config.max_bytes is not None:
         require_memory(max(config.d_k, default=1), config.keys, config.threads, max_bytes=config.max_bytes)
-    refuse_endless("--samples", config.samples, SECONDS * 2 * sum(dict.fromkeys(config.d_k)))
+    widths = dict.fromkeys(config.d_k)
+    most = max(map(config.pairs, widths), default=0)
+    refuse_endless("--samples", most, SECONDS * 2 * sum(d_k * config.pairs(d_k) for d_k in widths) / max(most, 1))
 
 
 def variance_row(config: VarianceConfig, d_k: int, advance: Callable[[], None]) -> VarianceRow:
@@ -152,11 +160,11 @@ def variance_row(config: VarianceConfig, d_k: int, advance: Callable[[], None]) 
 def pairs_result(config: VarianceConfig, d_k: int, advance: Callable[[], None] = lambda: None) -> ScoreResult:
     """The scores of independent pairs."""
     drawn = pair_moments(
-        *(config.seed, d_k, config.samples, config.distribution, config.correlation),
+        *(config.seed, d_k, config.pairs(d_k), config.distribution, config.correlation),
         threads=config.threads,
         advance=advance,
     )
-    error = pairs_standard_error(d_k, config.samples, config.distribution, config.correlation)
+    error = pairs_standard_error(d_k, config.pairs(d_k), config.distribution, config.correlation)
     return _score_result(config, d_k, "pairs", drawn, error)
 
 

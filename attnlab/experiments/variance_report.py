@@ -33,7 +33,9 @@ def heading(record: VarianceRecord) -> str:
     """The experiment in one line."""
     config, widths = record.config, [row.d_k for row in record.rows]
     span = f"d_k {widths[0]:,}" if len(widths) == 1 else f"d_k {widths[0]:,} to {widths[-1]:,}"
-    drawn = f"{config.samples:,} pairs of {ENTRIES[config.distribution]} entries"
+    pairs = [config.pairs(d_k) for d_k in widths]
+    counted = f"{max(pairs):,}" if min(pairs) == max(pairs) else f"{min(pairs):,} to {max(pairs):,}"
+    drawn = f"{counted} pairs of {ENTRIES[config.distribution]} entries"
     related = f" · correlation {config.correlation:g}" if config.correlation else ""
     return f"Var(q·k) · {span} · {drawn}{related} · seed {config.seed}"
 

@@ -17,7 +17,7 @@ BINS, WIDE = 60, 4.5
 def slide(record: VarianceRecord) -> Figure:
     """The figure, with the scores and the softmax of the very draws that were measured."""
     config, row = record.config, record.rows[0]
-    products = some_products(config.seed, row.d_k, config.samples, config.distribution, config.correlation)
+    products = some_products(config.seed, row.d_k, config.pairs(row.d_k), config.distribution, config.correlation)
     scales = (1.0, 1 / math.sqrt(row.d_k))
     names = ("q·k", f"q·k ÷ √{row.d_k}")
     above = [histogram(row, products * scale, scale, name) for scale, name in zip(scales, names, strict=True)]

@@ -16,6 +16,19 @@ class Softmax(NamedTuple):
     lse: Array
 
 
+def log_sum_exp(logits: Array) -> Array:
+    """log Σ exp(logits) over the last axis, (…, n, m) → (…, n), where all is visible: the softmax's, without weights.
+
+    Args:
+        logits: float32 or float64; they are overwritten.
+    """
+    top = logits.max(axis=-1, keepdims=True)
+    logits -= top
+    np.exp(logits, out=logits)
+    found: Array = (top[..., 0] + np.log(logits.sum(axis=-1, dtype=np.float64))).astype(logits.dtype)
+    return found
+
+
 def softmax(logits: Array, visible: Array | None = None) -> Softmax:
     """p_j = exp(s_j − max s) / Σ_k exp(s_k − max s) over the last axis.
 
