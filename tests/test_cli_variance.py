@@ -21,7 +21,8 @@ def test_one_width(tmp_path: Path) -> None:
     assert abs(float(found[1]) - 64) <= 4 * 0.29
     assert max(map(len, lines)) <= 80
     assert lines[-1] == "Written: here/ (variance.png .svg .csv, result.json, result.csv, run.json)"
-    assert {path.name for path in (tmp_path / "here").iterdir()} == {"result.json", "result.csv", "run.json"}
+    figure = {"variance.png", "variance.svg", "variance.csv"}
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {"result.json", "result.csv", "run.json"} | figure
 
 
 def test_a_sweep_and_its_files(tmp_path: Path) -> None:

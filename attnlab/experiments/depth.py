@@ -104,15 +104,24 @@ def profiles(config: DepthConfig, advance: Callable[[], None]) -> dict[tuple[str
     for repeat in range(config.seeds):
         for feed_forward in (False, True):
             alike = [name for name in names if VARIANTS[name].feed_forward == feed_forward]
-            if not alike:
-                continue
-            drawn = first_weights(config, block_spec(config, feed_forward=feed_forward), repeat)
-            for gain in GAINS:
-                weights = larger(drawn, gain)
-                for name in alike:
-                    found[name, gain].append(profile(config, VARIANTS[name], gain, repeat, weights=weights))
-                    advance()
+            for name, gain, one in of_one_stack(config, repeat, alike, feed_forward=feed_forward):
+                found[name, gain].append(one)
+                advance()
     return found
+
+
+def of_one_stack(
+    config: DepthConfig, repeat: int, names: Sequence[str], *, feed_forward: bool
+) -> Iterator[tuple[str, float, Profile]]:
+    """The profiles of variants that have the same weights, at every gain; no more than two stacks are held."""
+    if not names:
+        return
+    drawn = first_weights(config, block_spec(config, feed_forward=feed_forward), repeat)
+    for gain in GAINS:
+        weights = larger(drawn, gain)
+        for name in names:
+            yield name, gain, profile(config, VARIANTS[name], gain, repeat, weights=weights)
+        del weights  # before others are made
 
 
 def layer_rows(variant: str, profiles: Sequence[Profile]) -> Iterator[DepthRow]:
