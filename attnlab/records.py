@@ -169,6 +169,31 @@ class Panels:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class GrowthPanel:
+    """One quantity by formula against one size, each curve of another order."""
+
+    title: str
+    y_axis: str
+    #: rising orders; the last is the one that is meant
+    curves: Sequence[Line]
+    #: what an arrow along the last curve says, from a size to its double, in lines
+    doubling: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Growth:
+    """How quantities grow with one size, side by side, on even axes from zero."""
+
+    title: str
+    x_axis: str
+    panels: Sequence[GrowthPanel]
+    #: the size from which an arrow leads to twice as much
+    size: float
+    #: what follows, beneath the panels
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DerivationStep:
     """One line of a derivation: `left` = `right`, and a remark."""
 
@@ -267,15 +292,16 @@ class Diagram:
     #: whether the projections add a bias, and whether W_O joins the heads
     biased: bool
     joined: bool
-    #: the token that asks, and the keys that are drawn for it
+    #: the token that asks, the one whose answer is followed, and the keys that are drawn: the query's own first
     query: int
+    key: int
     keys: Sequence[int]
 
 
 #: What a report is made of, in reading order.
 Part = Finding | Table | Grid | Checks | Derivation
 #: What can be drawn.
-Drawable = Grid | GridSheet | GridMaps | Histogram | Series | Panels | Diagram
+Drawable = Grid | GridSheet | GridMaps | Histogram | Series | Panels | Growth | Diagram
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

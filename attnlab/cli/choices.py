@@ -33,7 +33,7 @@ def choose_config(
     if config is None and embeddings is not None:
         chosen = identity_config(embeddings, budget)
     else:
-        chosen = load_config(DEFAULT if config is None else config)
+        chosen = config_or_checkpoint(DEFAULT if config is None else config, budget)
     if embeddings is not None:
         chosen = replace(chosen, input=Input(random=None, file=embeddings, tokens=tokens))
     if n is not None:

@@ -11,6 +11,7 @@ from attnlab.show import palette
 from attnlab.show.canvas import TITLE_COLUMNS, drawable, new_figure, saved, style
 from attnlab.show.diagrams import drawing
 from attnlab.show.encoding import shortened, token_label
+from attnlab.show.growth import growth_figure
 from attnlab.show.heatmap import area_averages
 from attnlab.show.lines import legend, line_figure, panel_figure
 from attnlab.show.numbers import weight
@@ -58,6 +59,8 @@ def draw(figure: records.Figure) -> "Figure":
                 return line_figure(series)
             case records.Panels() as panels:
                 return panel_figure(panels)
+            case records.Growth() as growth:
+                return growth_figure(growth)
             case records.Diagram() as diagram:
                 return drawing(diagram)
             case unknown:
