@@ -37,9 +37,8 @@ def title(
     if kind == "attention":
         return "Compare, scale, softmax, mix: what one attention head does"
     if kind == "parallel":
-        steps = "four" if spec.output_projection else "three"
         who = f"All {len(arrays.x):,} tokens at once" if len(arrays.x) > 1 else "One token"
-        return f"{who}, in {steps} rounds of matrix products"
+        return f"{who}: four rounds of matrix operations, and no loop over tokens"
     stacked = f"{layers} blocks" if layers > 1 else "One block"
     if spec.d_ff is None:
         return f"{stacked} with one residual path, {_normalised(spec)}"
