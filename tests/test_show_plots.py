@@ -5,21 +5,27 @@ import sys
 from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure as Drawn
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from attnlab.cli.output import FORMATS
 from attnlab.records import Drawable, Figure, Grid, GridSheet, Histogram, Line, Series
-from attnlab.show import palette
-from attnlab.show.plots import draw, figure_bytes
+from attnlab.show import palette, plots
+from attnlab.show.canvas import families
+from attnlab.show.plots import draw, figure_bytes, figure_files
 from tests.commands import environment
 
 WORDS = ["[CLS]", "the", "bank", "near", "the", "river", "lent", "money", "to", "the", "boat", "builders", "[SEP]"]
@@ -112,13 +118,57 @@ def test_a_strip_is_not_a_thread() -> None:
         assert drawn(Grid(title="", values=np.ones((rows, columns)))).axes[0].get_aspect() == aspect
 
 
-def test_tokens_are_no_formulas_and_missing_glyphs_are_spelled() -> None:
-    tokens = ["$x^2$", "你", "\n", "\x1b", "a_very_long_token", " "]
-    figure = drawn(softmax_grid(6, tokens, title="$\\alpha$ [/x] 你"))
-    spelled = ["$x^2$", "\\u4f60", "\\n", "\\x1b", "a_very_long…", "' '"]
-    assert words(figure.axes[0].get_xticklabels()) == spelled
-    assert figure.get_suptitle() == "$\\alpha$ [/x] \\u4f60"
+FOREIGN = ["$x^2$", "你好", "\n", "\x1b", "a_very_long_token", " ", "naïve", "سلام", "🙂", "a\u200db", "\u202e\u200b"]
+SHOWN = ["$x^2$", "你好", "\\n", "\\x1b", "a_very_long…", "' '", "naïve", "سلام", "🙂", "a\u200db", "��"]
+
+
+@pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
+def test_tokens_are_no_formulas_and_are_shown_as_they_are() -> None:
+    figure = drawn(softmax_grid(len(FOREIGN), FOREIGN, title="$\\alpha$ [/x] 你"))
+    assert words(figure.axes[0].get_xticklabels()) == SHOWN
+    assert figure.get_suptitle() == "$\\alpha$ [/x] 你"
     assert not any(text.get_parse_math() for text in figure.axes[0].get_xticklabels())
+
+
+def test_text_is_text_in_an_svg_whatever_its_script() -> None:
+    grid = softmax_grid(len(FOREIGN), FOREIGN, title="Wer schaut wohin")
+    files = figure_files(Figure(name="x", drawable=grid), FORMATS)
+    text = files["svg"].decode()
+    written = "".join(ElementTree.fromstring(text).itertext())
+    assert all(word in written for word in (*SHOWN, "Wer schaut wohin", "attention weight"))
+    assert "\\u" not in written
+    assert files["png"].startswith(b"\x89PNG")
+
+
+def test_fonts_that_are_installed_are_asked_for_what_the_figures_own_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [SimpleNamespace(name=name) for name in ("Noto Emoji", "Comic Sans", "Noto Sans CJK SC", "DejaVu Sans")]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", found)
+    assert families.__wrapped__() == ("DejaVu Sans", "Noto Sans CJK SC", "Noto Emoji", "sans-serif")
+
+
+def test_a_figure_is_made_once_and_laid_out_once_for_both_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, laid, draws = [], [], []
+    execute, draw_figure, make = ConstrainedLayoutEngine.execute, Drawn.draw, plots._heat_map
+
+    def heat_map(grid: Grid) -> Drawn:
+        made.append(grid)
+        return make(grid)
+
+    def executed(engine: ConstrainedLayoutEngine, figure: Drawn) -> object:
+        laid.append(figure)
+        return execute(engine, figure)
+
+    def drawn_figure(figure: Drawn, renderer: RendererBase) -> None:
+        draws.append(figure)
+        draw_figure(figure, renderer)
+
+    monkeypatch.setattr(plots, "_heat_map", heat_map)
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", executed)
+    monkeypatch.setattr(Drawn, "draw", drawn_figure)
+    record = Figure(name="x", drawable=softmax_grid(13, WORDS))
+    files = figure_files(record, FORMATS)
+    assert (len(made), len(laid), len(draws)) == (1, 1, 2)
+    assert {kind: figure_bytes(record, kind) for kind in FORMATS} == files
 
 
 # --- contact sheets

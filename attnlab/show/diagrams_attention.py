@@ -12,7 +12,7 @@ import numpy as np
 from attnlab.records import BoolArray, Diagram, FloatArray
 from attnlab.show.diagrams_canvas import MARGIN, PAPER, TEXT, WIDTH, Canvas, Size, measured, wrapped
 from attnlab.show.diagrams_matrix import ROUNDED, Look, darker, draw_matrix, numbered
-from attnlab.show.encoding import token_label
+from attnlab.show.encoding import unblank
 from attnlab.show.numbers import number
 from attnlab.show.palette import KEY, OUTPUT, QUERY, VALUE
 
@@ -332,6 +332,6 @@ def _scaled(diagram: Diagram) -> str:
 def _framed(diagram: Diagram) -> str:
     """Which tokens i and j are."""
     tokens = diagram.query, diagram.key
-    names = [f' "{token_label(diagram.tokens[token])}"' if diagram.tokens else "" for token in tokens]
+    names = [f' "{unblank(diagram.tokens[token])}"' if diagram.tokens else "" for token in tokens]
     i, j = (f"{letter} = {token}{name}" for letter, token, name in zip("ij", tokens, names, strict=True))
     return f"Framed: {i}, {j}."

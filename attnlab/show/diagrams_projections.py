@@ -5,7 +5,7 @@ from typing import NamedTuple
 from attnlab.records import Diagram, FloatArray
 from attnlab.show.diagrams_canvas import MARGIN, PANEL, RULE, WIDTH, Canvas, Size
 from attnlab.show.diagrams_matrix import ROUNDED, Look, darker, draw_matrix, lengths, mixed, numbered
-from attnlab.show.encoding import token_label
+from attnlab.show.encoding import unblank
 from attnlab.show.palette import KEY, QUERY, VALUE
 
 #: The input's panel, the matrices' column, the panels of what comes out.
@@ -85,7 +85,7 @@ def _input(canvas: Canvas, diagram: Diagram, top: float, bottom: float) -> None:
     draw_matrix(canvas, middle - look.size.width / 2, centre - look.size.height / 2, look, x, _INPUT_COLOUR, name="x")
     below = centre + look.size.height / 2
     canvas.formula(middle, below + 14, rf"x_{{{diagram.query}}}")
-    name = f'"{token_label(diagram.tokens[diagram.query])}"' if diagram.tokens else f"token {diagram.query}"
+    name = f'"{unblank(diagram.tokens[diagram.query])}"' if diagram.tokens else f"token {diagram.query}"
     canvas.write(middle, below + 34, name, room=_INPUT - 8)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from attnlab.records import Diagram, FloatArray
 from attnlab.show.diagrams_canvas import FAINT, MARGIN, PANEL, PAPER, RULE, WIDTH, Canvas, Size
 from attnlab.show.diagrams_matrix import ROUNDED, Look, darker, draw_matrix, mixed, numbered
-from attnlab.show.encoding import token_label
+from attnlab.show.encoding import unblank
 from attnlab.show.numbers import number, weight
 from attnlab.show.palette import KEY, OUTPUT, QUERY, VALUE
 
@@ -98,7 +98,7 @@ def _own_token(canvas: Canvas, diagram: Diagram, top: float, bottom: float) -> N
     i, middle, centre = diagram.query, MARGIN + _TOKEN / 2, (top + bottom) / 2
     canvas.box(MARGIN, top, _TOKEN, bottom - top, fill=_OWN, corner=5, line=1.4, name=f"token {i}")
     if diagram.tokens:
-        canvas.write(middle, centre - 22, token_label(diagram.tokens[i]), room=_TOKEN - 8, bold=True)
+        canvas.write(middle, centre - 22, unblank(diagram.tokens[i]), room=_TOKEN - 8, bold=True)
     else:
         centre -= 11
     canvas.formula(middle, centre, "x_{i}")
@@ -112,7 +112,7 @@ def _other_token(canvas: Canvas, diagram: Diagram, index: int, y: float, height:
     if not diagram.tokens:
         canvas.formula(middle, centre, f"x_{{{index}}}")
     else:
-        canvas.write(middle, centre - 8, token_label(diagram.tokens[index]), room=_TOKEN - 8)
+        canvas.write(middle, centre - 8, unblank(diagram.tokens[index]), room=_TOKEN - 8)
         canvas.formula(middle, centre + 10, f"x_{{{index}}}")
 
 

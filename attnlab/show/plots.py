@@ -8,9 +8,9 @@ import numpy as np
 
 from attnlab import records
 from attnlab.show import palette
-from attnlab.show.canvas import TITLE_COLUMNS, drawable, new_figure, saved, style
+from attnlab.show.canvas import TITLE_COLUMNS, drawable, lay_out, new_figure, saved, style
 from attnlab.show.diagrams import drawing
-from attnlab.show.encoding import shortened, token_label
+from attnlab.show.encoding import shortened, unblank
 from attnlab.show.growth import growth_figure
 from attnlab.show.heatmap import area_averages
 from attnlab.show.lines import legend, line_figure, panel_figure
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
+
+Format = Literal["png", "svg"]
 
 #: Of a heat map: the width left between labels and colour bar, and the height to stop at, in inches.
 _SIDE, _TALLEST = 4.9, 8.0
@@ -46,30 +48,42 @@ _PANEL, _LABELLED_PITCH = 0.92, 1.25
 def draw(figure: records.Figure) -> "Figure":
     """The figure of a record, its axes, titles and legend in place."""
     with style():
-        match figure.drawable:
-            case records.Grid() as grid:
-                return _heat_map(grid)
-            case records.GridSheet() as sheet:
-                return _contact_sheet(sheet)
-            case records.GridMaps() as maps:
-                return _grid_maps(maps)
-            case records.Histogram() as histogram:
-                return _bars(histogram)
-            case records.Series() as series:
-                return line_figure(series)
-            case records.Panels() as panels:
-                return panel_figure(panels)
-            case records.Growth() as growth:
-                return growth_figure(growth)
-            case records.Diagram() as diagram:
-                return drawing(diagram)
-            case unknown:
-                assert_never(unknown)
+        return _drawn(figure)
 
 
-def figure_bytes(figure: records.Figure, format: Literal["png", "svg"]) -> bytes:
-    """The figure as a file's bytes: the same for the same record, whatever the day and the user's matplotlibrc."""
-    return saved(draw(figure), format)
+def figure_bytes(figure: records.Figure, format: Format) -> bytes:
+    """The figure as one file's bytes: the same for the same record, whatever the day and the user's matplotlibrc."""
+    return figure_files(figure, (format,))[format]
+
+
+def figure_files(figure: records.Figure, formats: Sequence[Format]) -> dict[Format, bytes]:
+    """The figure's bytes in each format, made and laid out once for all of them."""
+    with style():
+        drawn = _drawn(figure)
+        lay_out(drawn)
+        return {format: saved(drawn, format) for format in formats}
+
+
+def _drawn(figure: records.Figure) -> "Figure":
+    match figure.drawable:
+        case records.Grid() as grid:
+            return _heat_map(grid)
+        case records.GridSheet() as sheet:
+            return _contact_sheet(sheet)
+        case records.GridMaps() as maps:
+            return _grid_maps(maps)
+        case records.Histogram() as histogram:
+            return _bars(histogram)
+        case records.Series() as series:
+            return line_figure(series)
+        case records.Panels() as panels:
+            return panel_figure(panels)
+        case records.Growth() as growth:
+            return growth_figure(growth)
+        case records.Diagram() as diagram:
+            return drawing(diagram)
+        case unknown:
+            assert_never(unknown)
 
 
 # --- heat maps
@@ -128,13 +142,15 @@ def _token_ticks(axes: "Axes", grid: records.Grid) -> None:
 
 
 def _tick_label(label: str) -> str:
-    return shortened(drawable(token_label(label)), _TOKEN_COLUMNS)
+    return shortened(drawable(unblank(label)), _TOKEN_COLUMNS)
 
 
 def _write_numbers(axes: "Axes", grid: records.Grid, scale: palette.Scale) -> None:
     for (row, column), value in np.ndenumerate(grid.values.astype(float)):
         ink = palette.ink(palette.shade(scale.fraction(value)))
-        axes.text(column, row, weight(value), ha="center", va="center", color=_fractions(ink), fontsize=8)
+        # Within their cells: the layout need not ask them.
+        place = axes.text(column, row, weight(value), ha="center", va="center", color=_fractions(ink), fontsize=8)
+        place.set_in_layout(False)
 
 
 def _colour_bar(figure: "Figure", axes: "Axes", grid: records.Grid, scale: palette.Scale) -> None:
