@@ -1,5 +1,6 @@
 """The drawings: nothing on them overlaps or is cut off, in any case; what stands on them is the run's own."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -68,6 +69,14 @@ def test_the_same_record_gives_the_same_bytes(kind: Kind, format: str) -> None:
     first, second = (figure_bytes(figure, "png" if format == "png" else "svg") for figure in figures)
     assert first == second
     assert first[:4] in (b"\x89PNG", b"<?xm")
+
+
+def test_formulas_are_text_in_an_svg_in_a_font_that_everyone_has() -> None:
+    text = figure_bytes(Figure(name="roles", drawable=diagram("roles", "sentence")), "svg").decode()
+    letters = re.findall(r'<tspan [^>]*style="([^"]*)">([^<]*)</tspan>', text)
+    assert {"Σ", "α", "√", "∑", "W", "q"} <= {letter for _, letter in letters}
+    assert all(len(letter) == 1 and ord(letter) < 0xE000 for _, letter in letters)
+    assert all("serif" in style for style, _ in letters)
 
 
 # --- roles

@@ -37,6 +37,8 @@ _FALLBACKS = (
     *("Geeza Pro", "Segoe UI", "Nirmala UI", "Noto Sans Symbols", "Noto Sans Symbols 2"),
     *("Noto Emoji", "Segoe UI Emoji", "Symbola", "Unifont"),
 )
+#: The font of formulas, as matplotlib names it in an SVG, and that with others for those who have it not.
+_FORMULAS = b"font-family: 'STIXGeneral'", b"font-family: 'STIXGeneral', 'STIX Two Text', 'Times New Roman', serif"
 _STYLE: Mapping[Any, Any] = {
     "font.sans-serif": [_FONT],
     "font.size": 9,
@@ -139,4 +141,4 @@ def saved(figure: "Figure", format: Literal["png", "svg"]) -> bytes:
     """The figure as a file's bytes, within `style`; an SVG says no date."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=format, metadata={"Date": None} if format == "svg" else None)
-    return buffer.getvalue()
+    return buffer.getvalue().replace(*_FORMULAS) if format == "svg" else buffer.getvalue()
