@@ -55,6 +55,8 @@ class Grid:
     title: str
     #: (rows, columns)
     values: FloatArray
+    #: (rows, columns): cells that a mask hides, which are no small numbers but none; None: there are none
+    hidden: BoolArray | None = None
     #: One per row and per column; empty = the cells are known by their numbers alone.
     row_labels: Sequence[str] = ()
     column_labels: Sequence[str] = ()
@@ -64,6 +66,11 @@ class Grid:
     quantity: str = "attention weight"
     #: a table of numbers more than a picture: cells carry their numbers wherever they fit, and in a pipe always
     numbers: bool = False
+
+    @property
+    def visible_values(self) -> FloatArray:
+        """The numbers, NaN where a cell is hidden."""
+        return self.values if self.hidden is None else np.where(self.hidden, np.nan, self.values.astype(float))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

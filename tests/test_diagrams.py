@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Drawn
-from matplotlib.patches import FancyBboxPatch, Polygon
+from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
 from matplotlib.transforms import Bbox
 
 from attnlab.experiments.diagram import KINDS, Kind
@@ -184,22 +184,27 @@ def test_small_drawings_say_that_their_numbers_are_rounded(kind: Kind) -> None:
     assert (ROUNDED in sheet(drawn(diagram(kind, "sentence"))).words) == (kind == "roles")
 
 
+def hatchings(figure: Drawn) -> list[PathPatch]:
+    """What is hatched."""
+    return [artist for artist in figure.axes[0].findobj(PathPatch) if isinstance(artist, PathPatch)]
+
+
 def hatched(figure: Drawn) -> list[str]:
-    """What is hatched, by name."""
-    return [str(artist.get_gid()) for artist in figure.axes[0].collections if artist.get_hatch()]
+    """The names of what is hatched."""
+    assert all(patch.get_hatch() for patch in hatchings(figure))
+    return [str(patch.get_gid()) for patch in hatchings(figure)]
 
 
 def hidden_cells(figure: Drawn, name: str) -> tuple[float, list[Bbox]]:
     """The area of a matrix, and the hatched rectangles within it, in points."""
     box = sheet(figure).box(name)
     to_points = figure.axes[0].transData.transform
-    found = []
-    for artist in figure.axes[0].collections:
-        if artist.get_hatch():
-            for path in artist.get_paths():
-                corners = np.asarray(to_points(path.vertices)) * 72 / figure.dpi
-                found.append(Bbox([corners.min(axis=0), corners.max(axis=0)]))
-    return box.width * box.height, [cell for cell in found if box.padded(0.5).contains(*cell.min)]
+    cells = []
+    for patch in hatchings(figure):
+        for corners in np.asarray(patch.get_path().vertices).reshape(-1, 5, 2):
+            placed = np.asarray(to_points(corners)) * 72 / figure.dpi
+            cells.append(Bbox([placed.min(axis=0), placed.max(axis=0)]))
+    return box.width * box.height, [cell for cell in cells if box.padded(0.5).contains(*cell.min)]
 
 
 @pytest.mark.parametrize("kind", ["attention", "parallel"])

@@ -18,6 +18,7 @@ from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure as Drawn
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import PathPatch
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -109,6 +110,28 @@ def test_cells_that_are_no_numbers_are_grey_and_the_bar_says_so() -> None:
     assert bar.get_ylabel() == "attention weight; grey: not a number"
     assert words(axes.texts) == ["nan", "1", ".50", ".50"]
     assert np.ma.getmaskarray(cells(axes)).tolist() == [[True, False], [False, False]]
+
+
+def test_what_a_mask_hides_is_hatched_and_has_neither_colour_nor_number() -> None:
+    visible = np.tril(np.ones((4, 4), dtype=bool))
+    axes, bar = drawn(Grid(title="", values=visible / np.arange(1, 5)[:, None], hidden=~visible)).axes
+    (hatching,) = [artist for artist in axes.findobj(PathPatch) if isinstance(artist, PathPatch) and artist.get_hatch()]
+    corners = np.asarray(hatching.get_path().vertices).reshape(-1, 5, 2)
+    assert [(c[0].tolist(), c[2].tolist()) for c in corners] == [
+        ([0.5, -0.5], [3.5, 0.5]), ([1.5, 0.5], [3.5, 1.5]), ([2.5, 1.5], [3.5, 2.5]),
+    ]  # fmt: skip
+    assert np.ma.getmaskarray(cells(axes)).tolist() == (~visible).tolist()
+    assert len(axes.texts) == visible.sum()
+    assert bar.get_ylabel() == "attention weight; hatched: hidden by the mask"
+
+
+def test_a_large_matrix_is_hatched_where_it_is_mostly_hidden() -> None:
+    visible = np.tril(np.ones((3000, 3000), dtype=bool))
+    axes = drawn(Grid(title="", values=visible / np.arange(1, 3001)[:, None], hidden=~visible)).axes[0]
+    (hatching,) = [artist for artist in axes.findobj(PathPatch) if isinstance(artist, PathPatch) and artist.get_hatch()]
+    corners = np.asarray(hatching.get_path().vertices).reshape(-1, 5, 2)
+    assert len(corners) < 1024
+    assert np.prod(corners[:, 2] - corners[:, 0], axis=1).sum() == pytest.approx(3000**2 / 2, rel=0.01)
 
 
 def test_a_strip_is_not_a_thread() -> None:

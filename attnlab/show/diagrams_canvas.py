@@ -205,24 +205,6 @@ class Canvas:
         )
         self.reach(y + height)
 
-    def hatch(self, places: Sequence[tuple[float, float, float, float]], *, layer: float = 3.6, name: str = "") -> None:
-        """Rectangles of slanting lines, each (x, y, width, height): what a mask hides."""
-        from matplotlib.collections import PolyCollection
-
-        corners = [[(x, y), (x + w, y), (x + w, y + h), (x, y + h)] for x, y, w, h in places]
-        self.axes.add_collection(
-            PolyCollection(
-                corners,
-                facecolor=PAPER,
-                edgecolor=RULE,
-                hatch="/////",
-                linewidth=0,
-                zorder=layer,
-                gid=name or None,
-            ),
-            autolim=False,
-        )
-
     def circle(self, x: float, y: float, radius: float, *, fill: str = PAPER, edge: str = INK) -> None:
         """A circle around a point."""
         from matplotlib.patches import Circle

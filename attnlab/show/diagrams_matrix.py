@@ -11,6 +11,7 @@ import numpy as np
 
 from attnlab.records import BoolArray, FloatArray
 from attnlab.show.diagrams_canvas import INK, PANEL, TEXT, Canvas, Size, measured
+from attnlab.show.hatching import hatch, hidden_runs
 from attnlab.show.heatmap import area_averages
 
 #: Up to this many rows and columns cells carry numbers; up to this many of either they are shaded one by one.
@@ -115,7 +116,7 @@ def draw_matrix(
         canvas.box(x + offset, y - offset, width, height, fill=mixed(colour, 0.25), edge=darker(colour), line=0.8)
     _shade(canvas, x, y, look, values, colour)
     if hidden is not None and hidden.any():
-        canvas.hatch(_hidden_runs(x, y, look.size, hidden), name="hidden")
+        hatch(canvas.axes, hidden_runs((x, y, *look.size), hidden, _MOST_SHADES), 3.6, name="hidden")
     canvas.box(x, y, width, height, fill="none", edge=darker(colour), line=1.2, layer=5, name=name)
     for row, texts in enumerate(look.texts):
         for column, text in enumerate(texts):
@@ -144,20 +145,6 @@ def _shade(canvas: Canvas, x: float, y: float, look: Look, values: FloatArray, c
     if look.texts:
         mesh.set_edgecolor("#ffffff")
         mesh.set_linewidth(0.8)
-
-
-def _hidden_runs(x: float, y: float, size: Size, hidden: BoolArray) -> list[tuple[float, float, float, float]]:
-    """A rectangle for each run of hidden cells in a row, as cells are drawn: of many, those that are mostly hidden."""
-    rows, columns = (min(cells, _MOST_SHADES) for cells in hidden.shape)
-    drawn = area_averages(hidden.astype(float), rows, columns) > 0.5
-    wide, high = size.width / columns, size.height / rows
-    found = []
-    for row, cells in enumerate(drawn):
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], cells, [False]]).astype(int)))
-        found += [
-            (x + a * wide, y + row * high, (b - a) * wide, high) for a, b in zip(edges[::2], edges[1::2], strict=True)
-        ]
-    return found
 
 
 def _gaps(canvas: Canvas, x: float, y: float, look: Look) -> None:

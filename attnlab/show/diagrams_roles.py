@@ -9,6 +9,7 @@ from attnlab.records import Diagram, FloatArray
 from attnlab.show.diagrams_canvas import FAINT, MARGIN, PANEL, PAPER, RULE, WIDTH, Canvas, Size
 from attnlab.show.diagrams_matrix import ROUNDED, Look, darker, draw_matrix, mixed, numbered
 from attnlab.show.encoding import unblank
+from attnlab.show.hatching import hatch
 from attnlab.show.numbers import number, weight
 from attnlab.show.palette import KEY, OUTPUT, QUERY, VALUE
 
@@ -172,7 +173,7 @@ def _weight(canvas: Canvas, value: float, y: float, name: str, *, seen: bool = T
     if seen:
         canvas.write(_WEIGHT + _WEIGHT_WIDTH / 2, y, weight(value))
     else:
-        canvas.hatch([(_WEIGHT, y - 11, _WEIGHT_WIDTH, 22)], name=f"hidden {name}")
+        hatch(canvas.axes, [(_WEIGHT, y - 11, _WEIGHT_WIDTH, 22)], 3.6, name=f"hidden {name}")
 
 
 def _others(canvas: Canvas, diagram: Diagram, keys: list[int], y: float) -> None:

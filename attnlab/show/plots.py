@@ -12,6 +12,7 @@ from attnlab.show.canvas import TITLE_COLUMNS, drawable, lay_out, new_figure, sa
 from attnlab.show.diagrams import drawing
 from attnlab.show.encoding import shortened, unblank
 from attnlab.show.growth import growth_figure
+from attnlab.show.hatching import hatch, hidden_runs
 from attnlab.show.heatmap import area_averages
 from attnlab.show.lines import legend, line_figure, panel_figure
 from attnlab.show.numbers import weight
@@ -93,8 +94,10 @@ def _heat_map(grid: records.Grid) -> "Figure":
     rows, columns = grid.values.shape
     figure = new_figure(grid.title, min(max(_SIDE * rows / columns, 1.2), _TALLEST) + 1.2, "compressed")
     axes = figure.add_subplot()
-    scale = palette.Scale.of(grid.values)
+    scale = palette.Scale.of(grid.visible_values)
     _image(axes, grid, scale)
+    if grid.hidden is not None and grid.hidden.any():
+        hatch(axes, hidden_runs((-0.5, -0.5, columns, rows), grid.hidden, _MOST_CELLS), layer=1.5)
     # A cell of a long strip would be too small to see if it were square.
     axes.set_aspect("equal" if columns <= _STRIP * rows and rows <= _STRIP * columns else "auto")
     axes.spines[:].set_visible(False)
@@ -114,7 +117,7 @@ def _image(axes: "Axes", grid: records.Grid, scale: palette.Scale) -> "AxesImage
     shades = ListedColormap([_fractions(palette.shade(step / 255)) for step in range(256)])
     norm = PowerNorm(scale.power, vmin=0.0, vmax=scale.largest or 1.0)
     rows, columns = grid.values.shape
-    drawn = grid.values
+    drawn = grid.visible_values
     if max(rows, columns) > _MOST_CELLS:
         drawn = area_averages(drawn, min(rows, _MOST_CELLS), min(columns, _MOST_CELLS))
     return axes.imshow(
@@ -147,6 +150,8 @@ def _tick_label(label: str) -> str:
 
 def _write_numbers(axes: "Axes", grid: records.Grid, scale: palette.Scale) -> None:
     for (row, column), value in np.ndenumerate(grid.values.astype(float)):
+        if grid.hidden is not None and grid.hidden[row, column]:
+            continue
         ink = palette.ink(palette.shade(scale.fraction(value)))
         # Within their cells: the layout need not ask them.
         place = axes.text(column, row, weight(value), ha="center", va="center", color=_fractions(ink), fontsize=8)
@@ -157,8 +162,10 @@ def _colour_bar(figure: "Figure", axes: "Axes", grid: records.Grid, scale: palet
     label = drawable(grid.quantity)
     if scale.power != 1:
         label += ", shades by square root"
-    if any(np.ma.is_masked(image.get_array()) for image in axes.images):
+    if not np.isfinite(grid.visible_values if grid.hidden is None else grid.values[~grid.hidden]).all():
         label += "; grey: not a number"
+    if grid.hidden is not None and grid.hidden.any():
+        label += "; hatched: hidden by the mask"
     columns = max(_TOKEN_COLUMNS, int(_COLUMNS_AN_INCH * (figure.get_figheight() - 1)))
     figure.colorbar(axes.images[0], ax=axes, label=textwrap.fill(label, columns), fraction=0.05, pad=0.02)
 
