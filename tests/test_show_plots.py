@@ -200,10 +200,34 @@ def test_a_figure_is_made_once_and_laid_out_once_for_both_formats(monkeypatch: p
 @pytest.mark.parametrize(("layers", "heads"), [(1, 1), (2, 3), (12, 12), (1, 32)])
 def test_a_sheet_shows_every_head_on_one_scale(layers: int, heads: int) -> None:
     record = sheet(layers, heads)
-    axes = drawn(record).axes[0]
-    assert len(axes.images) == layers * heads
-    assert len({image.get_clim() for image in axes.images}) == 1
-    assert axes.images[0].get_clim()[1] == max(grid.values.max() for grid in record.grids[0])
+    axes, bar = drawn(record).axes
+    (image,) = axes.images
+    largest = max(grid.values.max() for grid in record.grids[0])
+    assert bar.get_ylim() == (0, pytest.approx(largest))
+    across, line = min(heads, 8) if layers == 1 else heads, -(-heads // 8) if layers == 1 else layers
+    assert image.get_extent() == [0, across, pytest.approx(line * (1.25 if layers == 1 else 1)), 0]
+    pixels = np.asarray(image.get_array())
+    side = pixels.shape[1] / across
+    scale = palette.Scale(float(largest), 1.0)
+    for head in (0, min(heads, 12) - 1):
+        grid = record.grids[0][head]
+        top = int(side * (1.25 * (head // 8) if layers == 1 else 0))
+        left = int(side * (head % 8 if layers == 1 else head))
+        for (row, column), value in np.ndenumerate(grid.values):
+            cell = 0.92 * side / len(grid.values)
+            seen = pixels[int(top + (row + 0.5) * cell), int(left + (column + 0.5) * cell)]
+            assert np.abs(seen.astype(int) - palette.shade(scale.fraction(float(value)))).max() <= 3
+
+
+def test_what_a_mask_hides_is_striped_in_a_sheet() -> None:
+    visible = np.tril(np.ones((4, 4), dtype=bool))
+    causal = Grid(title="", values=visible / np.arange(1, 5)[:, None], hidden=~visible)
+    axes, bar = drawn(GridSheet(title="", grids=[[causal, causal], [causal, causal]])).axes
+    pixels = np.asarray(axes.images[0].get_array())
+    side = pixels.shape[0] // 2
+    cell = pixels[2 : side // 5, 3 * side // 4 : int(0.9 * side)].reshape(-1, 3)
+    assert {tuple(pixel) for pixel in cell.tolist()} == {(255, 255, 255), (154, 154, 154)}
+    assert bar.get_ylabel().replace("\n", " ").endswith("hatched: hidden by the mask")
 
 
 def test_layers_go_down_and_heads_across() -> None:
@@ -227,7 +251,10 @@ def test_panels_go_by_their_titles() -> None:
 def test_one_layer_goes_on_line_after_line() -> None:
     axes = drawn(sheet(1, 32)).axes[0]
     assert words(axes.texts) == [f"head {head}" for head in range(32)]
-    assert axes.images[8].get_extent()[0] == axes.images[0].get_extent()[0]
+    ninth = axes.texts[8].get_position()
+    assert (ninth[0], axes.texts[0].get_position()[1] + 1.25) == pytest.approx(
+        (axes.texts[0].get_position()[0], ninth[1])
+    )
 
 
 # --- points and lines

@@ -1,6 +1,5 @@
 """Figures: records in, matplotlib artists and bytes out. The same record gives the same bytes."""
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, assert_never
 
@@ -16,6 +15,8 @@ from attnlab.show.hatching import hatch, hidden_runs
 from attnlab.show.heatmap import area_averages
 from attnlab.show.lines import legend, line_figure, panel_figure
 from attnlab.show.numbers import weight
+from attnlab.show.scale_bar import colour_bar, fractions, shading
+from attnlab.show.sheets import contact_sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,8 +27,6 @@ Format = Literal["png", "svg"]
 
 #: Of a heat map: the width left between labels and colour bar, and the height to stop at, in inches.
 _SIDE, _TALLEST = 4.9, 8.0
-#: Characters of a label.
-_COLUMNS_AN_INCH = 13
 #: Cells carry their numbers up to this many rows or columns, and axes their tokens up to this many.
 _MOST_NUMBERS, _MOST_TOKENS = 14, 36
 _TOKEN_COLUMNS = 12
@@ -35,15 +34,9 @@ _TOKEN_COLUMNS = 12
 _MOST_CELLS = 1024
 #: So many times longer than wide, a heat map is a strip, and its cells are not square.
 _STRIP = 4
-#: One layer's heads go on so many to a line; wider sheets label their columns by number alone.
-_HEADS_A_LINE = 8
 #: Maps of several quantities go so many to a line; the height of one in inches is at least this, and it has so many
 #: ticks to an axis at most.
 _MAPS_A_LINE, _LOWEST_MAP, _MAP_TICKS = 2, 1.1, 12
-#: The lines and columns of a sheet that are named, at most.
-_SHEET_TICKS = 24
-#: In a sheet, a panel's share of its square, and the height of a square that holds the panel's label too.
-_PANEL, _LABELLED_PITCH = 0.92, 1.25
 
 
 def draw(figure: records.Figure) -> "Figure":
@@ -70,7 +63,7 @@ def _drawn(figure: records.Figure) -> "Figure":
         case records.Grid() as grid:
             return _heat_map(grid)
         case records.GridSheet() as sheet:
-            return _contact_sheet(sheet)
+            return contact_sheet(sheet)
         case records.GridMaps() as maps:
             return _grid_maps(maps)
         case records.Histogram() as histogram:
@@ -106,30 +99,23 @@ def _heat_map(grid: records.Grid) -> "Figure":
     axes.set_ylabel(drawable(grid.row_axis))
     if max(rows, columns) <= _MOST_NUMBERS:
         _write_numbers(axes, grid, scale)
-    _colour_bar(figure, axes, grid, scale)
+    colour_bar(figure, axes, [grid], scale)
     return figure
 
 
 def _image(axes: "Axes", grid: records.Grid, scale: palette.Scale) -> "AxesImage":
     """The grid in the terminal's shades, cells without a number in their grey; large ones as area averages."""
-    from matplotlib.colors import ListedColormap, PowerNorm
-
-    shades = ListedColormap([_fractions(palette.shade(step / 255)) for step in range(256)])
-    norm = PowerNorm(scale.power, vmin=0.0, vmax=scale.largest or 1.0)
+    shades, norm = shading(scale)
     rows, columns = grid.values.shape
     drawn = grid.visible_values
     if max(rows, columns) > _MOST_CELLS:
         drawn = area_averages(drawn, min(rows, _MOST_CELLS), min(columns, _MOST_CELLS))
     return axes.imshow(
         np.ma.masked_invalid(drawn.astype(float)),
-        cmap=shades.with_extremes(bad=_fractions(palette.MISSING)),
+        cmap=shades,
         norm=norm,
         extent=(-0.5, columns - 0.5, rows - 0.5, -0.5),
     )
-
-
-def _fractions(colour: palette.Colour) -> tuple[float, float, float]:
-    return colour.red / 255, colour.green / 255, colour.blue / 255
 
 
 def _token_ticks(axes: "Axes", grid: records.Grid) -> None:
@@ -154,69 +140,8 @@ def _write_numbers(axes: "Axes", grid: records.Grid, scale: palette.Scale) -> No
             continue
         ink = palette.ink(palette.shade(scale.fraction(value)))
         # Within their cells: the layout need not ask them.
-        place = axes.text(column, row, weight(value), ha="center", va="center", color=_fractions(ink), fontsize=8)
+        place = axes.text(column, row, weight(value), ha="center", va="center", color=fractions(ink), fontsize=8)
         place.set_in_layout(False)
-
-
-def _colour_bar(figure: "Figure", axes: "Axes", grid: records.Grid, scale: palette.Scale) -> None:
-    label = drawable(grid.quantity)
-    if scale.power != 1:
-        label += ", shades by square root"
-    if not np.isfinite(grid.visible_values if grid.hidden is None else grid.values[~grid.hidden]).all():
-        label += "; grey: not a number"
-    if grid.hidden is not None and grid.hidden.any():
-        label += "; hatched: hidden by the mask"
-    columns = max(_TOKEN_COLUMNS, int(_COLUMNS_AN_INCH * (figure.get_figheight() - 1)))
-    figure.colorbar(axes.images[0], ax=axes, label=textwrap.fill(label, columns), fraction=0.05, pad=0.02)
-
-
-def _contact_sheet(sheet: records.GridSheet) -> "Figure":
-    """Layers down, heads across, each grid in a unit square; a single layer's heads go on line after line.
-
-    Panels go by their titles, since a sheet need not hold all heads; without titles they are counted.
-    """
-    first, single = sheet.grids[0], len(sheet.grids) == 1
-    starts = range(0, len(first), _HEADS_A_LINE)
-    lines = [first[start : start + _HEADS_A_LINE] for start in starts] if single else sheet.grids
-    pitch = _LABELLED_PITCH if single else 1.0
-    across = max(map(len, lines))
-    figure = new_figure(sheet.title, min(_SIDE * pitch * len(lines) / max(across, 2), _TALLEST) + 1.0, "compressed")
-    axes = figure.add_subplot()
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    scale = palette.Scale.of(np.concatenate([grid.values.ravel() for line in lines for grid in line]))
-    for row, line in enumerate(lines):
-        for column, grid in enumerate(line):
-            image = _image(axes, grid, scale)
-            image.set_extent((column, column + _PANEL, row * pitch + _PANEL, row * pitch))
-    axes.set(xlim=(0, across), ylim=(len(lines) * pitch, 0))
-    if single:
-        _label_heads(axes, first)
-    else:
-        _label_layers_and_heads(axes, sheet)
-    _colour_bar(figure, axes, first[0], scale)
-    return figure
-
-
-def _label_heads(axes: "Axes", grids: Sequence[records.Grid]) -> None:
-    """The heads of one layer, each with its name beneath it."""
-    axes.set(xticks=[], yticks=[])
-    for head, grid in enumerate(grids):
-        row, column = divmod(head, _HEADS_A_LINE)
-        place = column + _PANEL / 2, row * _LABELLED_PITCH + _PANEL + 0.03
-        axes.text(*place, drawable(grid.title or f"head {head}"), ha="center", va="top", fontsize=8)
-
-
-def _label_layers_and_heads(axes: "Axes", sheet: records.GridSheet) -> None:
-    """The sheet's own labels, or the names of each line's first panel and of the first line's panels."""
-    layers = sheet.row_labels or [line[0].title or f"layer {layer}" for layer, line in enumerate(sheet.grids)]
-    heads = sheet.column_labels or [grid.title or f"head {head}" for head, grid in enumerate(sheet.grids[0])]
-    if len(heads) > _HEADS_A_LINE:  # their last words: there is no room for more
-        heads = [name.split()[-1] for name in heads]
-        axes.set_xlabel("head")
-    for place, names in ((axes.set_yticks, layers), (axes.set_xticks, heads)):
-        step = -(-len(names) // _SHEET_TICKS)  # more would stand on one another
-        place([index + _PANEL / 2 for index in range(0, len(names), step)], list(map(drawable, names[::step])))
 
 
 def _grid_maps(maps: records.GridMaps) -> "Figure":
