@@ -153,6 +153,7 @@ class Series:
 
     x_ticks names the points when they are steps and not numbers; the steps of one line are then joined.
     named_ends: each line carries its name at its right end, its points joined, instead of a legend.
+    joined: the points of each measured line are joined.
     """
 
     title: str
@@ -164,6 +165,7 @@ class Series:
     log_y: bool = False
     marks: Sequence[Mark] = ()
     named_ends: bool = False
+    joined: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
