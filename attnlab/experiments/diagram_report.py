@@ -25,16 +25,24 @@ def seen(record: Diagram) -> str:
     w = record.widths
     if record.kind == "roles":
         shown = f"{len(record.keys)} of {w.n:,} keys" if len(record.keys) < w.n else "every key"
-        return f"Drawn: one query against {shown}, scores, softmax, weights, and the values they mix."
+        return (
+            f"Drawn: one token through W_Q, W_K and W_V, its query against {shown}, scores, softmax, weights, and the "
+            "values they mix."
+        )
     if record.kind == "projections":
         return (
             f"Drawn: W_Q and W_K from {w.d_model:,} to {w.d_k:,} numbers, W_V to {w.d_v:,}, and one token through them."
         )
     if record.kind == "attention":
         scale = f"÷ √{w.d_k}" if record.usual_scale else f"× {number(record.scale)}"
-        return f"Drawn: X to Q, K and V, their products, the scale factor {scale}, softmax, values."
+        return (
+            f"Drawn: X to Q, K and V, their products, the scale factor {scale}, softmax, values; one token's "
+            "row framed in each."
+        )
     if record.kind == "parallel":
-        return "Drawn: every matrix product with its shapes to scale, and what runs at once in each."
+        return (
+            "Drawn: every matrix with its shape, the operations that lead from one to the next, and what runs at once."
+        )
     steps = ", ".join(f"{name} {number(value)}" for name, value in record.form.norms.items())
     return f"Drawn: the block's steps and its residual path, with the mean length of a token at each: {steps}."
 
