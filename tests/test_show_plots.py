@@ -160,13 +160,14 @@ def test_text_is_text_in_an_svg_whatever_its_script() -> None:
     written = "".join(ElementTree.fromstring(text).itertext())
     assert all(word in written for word in (*SHOWN, "Wer schaut wohin", "attention weight"))
     assert "\\u" not in written
+    assert text.count("font-family: ") == text.count(", sans-serif") > 0
     assert files["png"].startswith(b"\x89PNG")
 
 
 def test_fonts_that_are_installed_are_asked_for_what_the_figures_own_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [SimpleNamespace(name=name) for name in ("Noto Emoji", "Comic Sans", "Noto Sans CJK SC", "DejaVu Sans")]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", found)
-    assert families.__wrapped__() == ("DejaVu Sans", "Noto Sans CJK SC", "Noto Emoji", "sans-serif")
+    assert families.__wrapped__() == ("DejaVu Sans", "Noto Sans CJK SC", "Noto Emoji")
 
 
 def test_a_figure_is_made_once_and_laid_out_once_for_both_formats(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,8 +37,8 @@ _FALLBACKS = (
     *("Geeza Pro", "Segoe UI", "Nirmala UI", "Noto Sans Symbols", "Noto Sans Symbols 2"),
     *("Noto Emoji", "Segoe UI Emoji", "Symbola", "Unifont"),
 )
-#: The font of formulas, as matplotlib names it in an SVG, and that with others for those who have it not.
-_FORMULAS = b"font-family: 'STIXGeneral'", b"font-family: 'STIXGeneral', 'STIX Two Text', 'Times New Roman', serif"
+#: The font of formulas, and others for those who read an SVG and have it not.
+_FORMULAS, _SERIFS = "'STIXGeneral'", "'STIX Two Text', 'Times New Roman', serif"
 _STYLE: Mapping[Any, Any] = {
     "font.sans-serif": [_FONT],
     "font.size": 9,
@@ -88,7 +88,7 @@ def families() -> tuple[str, ...]:
     from matplotlib.font_manager import fontManager
 
     installed = {font.name for font in fontManager.ttflist}
-    return (_FONT, *(name for name in _FALLBACKS if name in installed), "sans-serif")
+    return (_FONT, *(name for name in _FALLBACKS if name in installed))
 
 
 @contextmanager
@@ -141,4 +141,12 @@ def saved(figure: "Figure", format: Literal["png", "svg"]) -> bytes:
     """The figure as a file's bytes, within `style`; an SVG says no date."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=format, metadata={"Date": None} if format == "svg" else None)
-    return buffer.getvalue().replace(*_FORMULAS) if format == "svg" else buffer.getvalue()
+    return _with_generic_fonts(buffer.getvalue()) if format == "svg" else buffer.getvalue()
+
+
+def _with_generic_fonts(svg: bytes) -> bytes:
+    """The SVG with what to take where none of a text's fonts is there. matplotlib, told so, would look for it, too."""
+    found = svg
+    for named, generic in ((", ".join(map(repr, families())), "sans-serif"), (_FORMULAS, _SERIFS)):
+        found = found.replace(f"font-family: {named}".encode(), f"font-family: {named}, {generic}".encode())
+    return found
