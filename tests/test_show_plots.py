@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure as Drawn
@@ -26,6 +27,8 @@ from attnlab.cli.output import FORMATS
 from attnlab.records import Drawable, Figure, Grid, GridSheet, Histogram, Line, Series
 from attnlab.show import palette, plots
 from attnlab.show.canvas import families
+from attnlab.show.cell_numbers import SIZE, numbers_on
+from attnlab.show.numbers import weight
 from attnlab.show.plots import draw, figure_bytes, figure_files
 from tests.commands import environment
 
@@ -90,12 +93,40 @@ def test_a_heat_map_holds_the_matrix_its_tokens_and_its_quantity() -> None:
     assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("key", "query", "attention weight")
     assert axes.get_aspect() == 1
     assert axes.images[0].get_clim() == (0, grid.values.max())
-    assert len(axes.texts) == 169
+    assert len(numbers_on(axes)) == 169
+
+
+def test_a_number_stands_in_the_middle_of_its_cell_in_ink_that_stands_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = softmax_grid(14, (WORDS * 2)[:14])
+    figure = drawn(grid)
+    axes = figure.axes[0]
+    seen: list[tuple[str, Bbox, tuple[float, ...]]] = []
+    draw_text: Any = RendererAgg.draw_text
+
+    def noted(renderer: Any, gc: Any, x: float, y: float, s: str, prop: Any, *others: Any, **more: Any) -> None:
+        if prop.get_size_in_points() == SIZE and s in texts:
+            wide, high, _ = renderer.get_text_width_height_descent(s, prop, ismath=False)
+            seen.append((s, Bbox.from_bounds(x, renderer.height - y, wide, high), gc.get_rgb()[:3]))
+        draw_text(renderer, gc, x, y, s, prop, *others, **more)
+
+    texts = {number.text for number in numbers_on(axes)}
+    monkeypatch.setattr(RendererAgg, "draw_text", noted)
+    figure.canvas.draw()
+    assert len(seen) == 14 * 14
+    for (text, box, colour), ((row, column), value) in zip(seen, np.ndenumerate(grid.values), strict=True):
+        low, high = axes.transData.transform([(column - 0.5, row + 0.5), (column + 0.5, row - 0.5)])
+        cell = Bbox([low, high])
+        assert text == weight(float(value))
+        assert cell.x0 < box.x0 < box.x1 < cell.x1
+        assert (box.x0 + box.x1) / 2 == pytest.approx((cell.x0 + cell.x1) / 2, abs=1)
+        assert (box.y0 + box.y1) / 2 == pytest.approx((cell.y0 + cell.y1) / 2, abs=1)
+        ground = palette.shade(palette.Scale.of(grid.values).fraction(float(value)))
+        assert colour == pytest.approx([part / 255 for part in palette.ink(ground)])
 
 
 def test_large_matrices_have_indices_and_no_numbers() -> None:
     axes = drawn(softmax_grid(60, WORDS * 5)).axes[0]
-    assert len(axes.texts) == 0
+    assert numbers_on(axes) == []
     assert words(axes.get_xticklabels())[1:3] == ["0", "10"]
 
 
@@ -108,7 +139,7 @@ def test_a_few_towering_weights_are_shaded_by_square_root_and_the_bar_says_so() 
 def test_cells_that_are_no_numbers_are_grey_and_the_bar_says_so() -> None:
     axes, bar = drawn(Grid(title="", values=np.array([[np.nan, 1.0], [0.5, 0.5]]))).axes
     assert bar.get_ylabel() == "attention weight; grey: not a number"
-    assert words(axes.texts) == ["nan", "1", ".50", ".50"]
+    assert [number.text for number in numbers_on(axes)] == ["nan", "1", ".50", ".50"]
     assert np.ma.getmaskarray(cells(axes)).tolist() == [[True, False], [False, False]]
 
 
@@ -121,7 +152,8 @@ def test_what_a_mask_hides_is_hatched_and_has_neither_colour_nor_number() -> Non
         ([0.5, -0.5], [3.5, 0.5]), ([1.5, 0.5], [3.5, 1.5]), ([2.5, 1.5], [3.5, 2.5]),
     ]  # fmt: skip
     assert np.ma.getmaskarray(cells(axes)).tolist() == (~visible).tolist()
-    assert len(axes.texts) == visible.sum()
+    places = {(number.row, number.column) for number in numbers_on(axes)}
+    assert places == {(int(i), int(j)) for i, j in np.argwhere(visible)}
     assert bar.get_ylabel() == "attention weight; hatched: hidden by the mask"
 
 
@@ -160,6 +192,7 @@ def test_text_is_text_in_an_svg_whatever_its_script() -> None:
     written = "".join(ElementTree.fromstring(text).itertext())
     assert all(word in written for word in (*SHOWN, "Wer schaut wohin", "attention weight"))
     assert "\\u" not in written
+    assert {weight(float(value)) for value in grid.values.ravel()} <= {*ElementTree.fromstring(text).itertext()}
     assert text.count("font-family: ") == text.count(", sans-serif") > 0
     assert files["png"].startswith(b"\x89PNG")
 

@@ -8,6 +8,7 @@ import numpy as np
 from attnlab import records
 from attnlab.show import palette
 from attnlab.show.canvas import TITLE_COLUMNS, drawable, lay_out, new_figure, saved, style
+from attnlab.show.cell_numbers import CellNumber, write_numbers
 from attnlab.show.diagrams import drawing
 from attnlab.show.encoding import shortened, unblank
 from attnlab.show.growth import growth_figure
@@ -98,7 +99,7 @@ def _heat_map(grid: records.Grid) -> "Figure":
     axes.set_xlabel(drawable(grid.column_axis))
     axes.set_ylabel(drawable(grid.row_axis))
     if max(rows, columns) <= _MOST_NUMBERS:
-        _write_numbers(axes, grid, scale)
+        write_numbers(axes, _numbers(grid, scale))
     colour_bar(figure, axes, [grid], scale)
     return figure
 
@@ -134,14 +135,14 @@ def _tick_label(label: str) -> str:
     return shortened(drawable(unblank(label)), _TOKEN_COLUMNS)
 
 
-def _write_numbers(axes: "Axes", grid: records.Grid, scale: palette.Scale) -> None:
-    for (row, column), value in np.ndenumerate(grid.values.astype(float)):
-        if grid.hidden is not None and grid.hidden[row, column]:
-            continue
-        ink = palette.ink(palette.shade(scale.fraction(value)))
-        # Within their cells: the layout need not ask them.
-        place = axes.text(column, row, weight(value), ha="center", va="center", color=fractions(ink), fontsize=8)
-        place.set_in_layout(False)
+def _numbers(grid: records.Grid, scale: palette.Scale) -> list[CellNumber]:
+    """What the cells say, in ink that stands out from their shades; hidden ones say nothing."""
+    hidden = np.zeros(grid.values.shape, bool) if grid.hidden is None else grid.hidden
+    return [
+        CellNumber(column, row, weight(value), fractions(palette.ink(palette.shade(scale.fraction(value)))))
+        for (row, column), value in np.ndenumerate(grid.values.astype(float))
+        if not hidden[row, column]
+    ]
 
 
 def _grid_maps(maps: records.GridMaps) -> "Figure":
