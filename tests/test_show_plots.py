@@ -398,6 +398,20 @@ def test_matplotlib_waits_until_it_is_needed() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_a_title_is_readable_at_8_cm_and_breaks_evenly() -> None:
+    title = "Without 1/√d_k most queries lose their gradient while the largest grow; with it, both stay"
+    figure = drawn(softmax_grid(3, title=title))
+    lines = figure.get_suptitle().split("\n")
+    assert " ".join(lines) == title
+    assert len(lines) == 2
+    assert abs(len(lines[0]) - len(lines[1])) < 10
+    (text,) = [text for text in figure.findobj(Text) if text.get_text() == figure.get_suptitle()]
+    assert float(text.get_fontsize()) * 8 / 2.54 / figure.get_figwidth() >= 6
+    assert drawn(softmax_grid(3, title="")).get_suptitle() == ""
+    long_word = drawn(softmax_grid(3, title="x" * 200)).get_suptitle()
+    assert long_word.replace("\n", "") == "x" * 200
+
+
 def test_what_matplotlib_is_told_elsewhere_changes_nothing(tmp_path: Path) -> None:
     """A backend that there is not, a matplotlibrc that is no text; whoever asks next finds both variables as before."""
     (tmp_path / "matplotlibrc").write_bytes(b"\xff\n")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _JOINERS, _LAST_CONTROL = "\u200c\u200d", 0x9F
 #: Inches.
 WIDTH = 6.5
-#: Characters of a title that fit the width.
-TITLE_COLUMNS = 72
+#: Characters that fit the width: of a legend or an axis, and of a title.
+TITLE_COLUMNS, _LARGE_COLUMNS = 72, 56
 
 _FONT = "DejaVu Sans"
 #: Where a character is looked for that the font has no picture of, as far as they are installed: outlines only, since
@@ -48,7 +48,8 @@ _STYLE: Mapping[Any, Any] = {
     "ytick.labelsize": 8,
     "legend.fontsize": 8,
     "legend.frameon": False,
-    "figure.titlesize": 10,
+    # 6 points in a column 8 cm wide.
+    "figure.titlesize": 12.5,
     "figure.constrained_layout.h_pad": 0.06,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -111,8 +112,15 @@ def new_figure(title: str, height: float, layout: Literal["constrained", "compre
 
     figure = Figure(figsize=(WIDTH, height), layout=layout)
     FigureCanvasAgg(figure)
-    figure.suptitle(textwrap.fill(drawable(title), TITLE_COLUMNS))
+    figure.suptitle(_evenly(drawable(title)))
     return figure
+
+
+def _evenly(title: str) -> str:
+    """The title in as few lines as it takes, each about as long as the others."""
+    fewest = len(textwrap.wrap(title, _LARGE_COLUMNS))
+    narrow = next((w for w in range(1, _LARGE_COLUMNS) if len(textwrap.wrap(title, w)) == fewest), _LARGE_COLUMNS)
+    return textwrap.fill(title, narrow)
 
 
 def drawable(text: str) -> str:
