@@ -84,6 +84,10 @@ def test_a_title_names_the_key_that_is_followed() -> None:
     title = run(bench_, following(settings, bench_, "river", "5")).title
     assert re.fullmatch(r'"river" asks its own \(0\.\d\d\); ".*" answers loudest \(0\.\d\d\)', title)
     assert run(bench_, following(settings, bench_, "bank", "money")).title.startswith('"bank" asks "money" (0.')
+    causal = bench("tiny causal", 0, block=False)
+    hidden = run(causal, following(settings, causal, "1", "3"))
+    assert hidden.title.startswith("Token 1 asks token 3 (hidden); ")
+    assert 3 in hidden.keys
 
 
 def test_the_query_is_the_one_that_gives_another_most_and_sees_enough() -> None:

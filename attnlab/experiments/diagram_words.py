@@ -57,7 +57,8 @@ def roles_title(arrays: HeadArrays, tokens: tuple[str, ...], query: int, key: in
     answering = "its own" if loudest == query else token_name(tokens, loudest)
     asked = "every key" if arrays.visible[query].all() else "every key it sees"
     if key != loudest:
-        asked = f"{'its own' if key == query else token_name(tokens, key)} ({weights[key]:.2f})"
+        got = f"{weights[key]:.2f}" if arrays.visible[query, key] else "hidden"
+        asked = f"{'its own' if key == query else token_name(tokens, key)} ({got})"
     return f"{asking[0].upper() + asking[1:]} asks {asked}; {answering} answers loudest ({weights[loudest]:.2f})"
 
 
