@@ -55,6 +55,8 @@ class Grid:
     title: str
     #: (rows, columns)
     values: FloatArray
+    #: (rows, columns): cells that a mask hides, which are no small numbers but none; None: there are none
+    hidden: BoolArray | None = None
     #: One per row and per column; empty = the cells are known by their numbers alone.
     row_labels: Sequence[str] = ()
     column_labels: Sequence[str] = ()
@@ -64,6 +66,11 @@ class Grid:
     quantity: str = "attention weight"
     #: a table of numbers more than a picture: cells carry their numbers wherever they fit, and in a pipe always
     numbers: bool = False
+
+    @property
+    def visible_values(self) -> FloatArray:
+        """The numbers, NaN where a cell is hidden."""
+        return self.values if self.hidden is None else np.where(self.hidden, np.nan, self.values.astype(float))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,6 +153,7 @@ class Series:
 
     x_ticks names the points when they are steps and not numbers; the steps of one line are then joined.
     named_ends: each line carries its name at its right end, its points joined, instead of a legend.
+    joined: the points of each measured line are joined.
     """
 
     title: str
@@ -157,6 +165,7 @@ class Series:
     log_y: bool = False
     marks: Sequence[Mark] = ()
     named_ends: bool = False
+    joined: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -205,6 +214,31 @@ class SideBySide:
     above: Sequence[Histogram]
     #: none, or as many as above
     below: Sequence[Bars]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GrowthPanel:
+    """One quantity by formula against one size, each curve of another order."""
+
+    title: str
+    y_axis: str
+    #: rising orders; the last is the one that is meant
+    curves: Sequence[Line]
+    #: what an arrow along the last curve says, from a size to its double, in lines
+    doubling: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Growth:
+    """How quantities grow with one size, side by side, on even axes from zero."""
+
+    title: str
+    x_axis: str
+    panels: Sequence[GrowthPanel]
+    #: the size from which an arrow leads to twice as much
+    size: float
+    #: what follows, beneath the panels
+    note: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -306,15 +340,16 @@ class Diagram:
     #: whether the projections add a bias, and whether W_O joins the heads
     biased: bool
     joined: bool
-    #: the token that asks, and the keys that are drawn for it
+    #: the token that asks, the one whose answer is followed, and the keys that are drawn: the query's own first
     query: int
+    key: int
     keys: Sequence[int]
 
 
 #: What a report is made of, in reading order.
 Part = Finding | Table | Grid | Checks | Derivation
 #: What can be drawn.
-Drawable = Grid | GridSheet | GridMaps | Histogram | SideBySide | Dots | Series | Panels | Diagram
+Drawable = Grid | GridSheet | GridMaps | Histogram | SideBySide | Dots | Series | Panels | Growth | Diagram
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -30,7 +30,7 @@ from attnlab.maths.mechanisms.kernelised import linear_attention
 from attnlab.measure import timing
 from attnlab.measure.peak import PeakBytes
 from attnlab.measure.timing import REFERENCE, Task, Timing
-from attnlab.records import Finding, Panels, Quantity, Series, Table
+from attnlab.records import Finding, Growth, Panels, Quantity, Series, Table
 from attnlab.theory import mechanism_costs as costs
 from tests.rendered import whole
 
@@ -426,8 +426,8 @@ class TestReport:
 
 class TestFigures:
     def test_time_left_and_memory_right(self, record: ComplexityRecord) -> None:
-        first, second = figures(record)
-        assert (first.name, second.name) == ("complexity", "gflops")
+        first, _, _ = figures(record)
+        assert [figure.name for figure in figures(record)] == ["complexity", "growth", "gflops"]
         assert isinstance(first.drawable, Panels)
         assert first.drawable.beside
         time, memory = first.drawable.panels
@@ -438,6 +438,13 @@ class TestFigures:
         assert [line.label for line in memory.lines if line.kind == "reference"] == ["O(N)", "O(N log N)", "O(N²)"]
         assert [mark.label for mark in time.marks] == ["window 64 overtakes"]
 
+    def test_what_the_orders_mean_stands_beside_what_was_measured(self, record: ComplexityRecord) -> None:
+        drawn = figures(record)[1].drawable
+        assert isinstance(drawn, Growth)
+        assert drawn.size == SIZES[-1] / 2
+        short = dataclasses.replace(record, config=dataclasses.replace(record.config, n=(16, 63)))
+        assert "growth" not in [figure.name for figure in figures(short)]
+
     def test_reference_slopes_are_what_they_say(self, record: ComplexityRecord) -> None:
         drawable = figures(record)[0].drawable
         assert isinstance(drawable, Panels)
@@ -445,7 +452,7 @@ class TestFigures:
         assert growth == pytest.approx({"O(N)": 32, "O(N log N)": 32 * 12 / 7, "O(N²)": 1024})
 
     def test_speed_stands_beside_the_machines_own(self, record: ComplexityRecord) -> None:
-        drawable = figures(record)[1].drawable
+        drawable = figures(record)[2].drawable
         assert isinstance(drawable, Series)
         assert list(drawable.lines[-1].y) == [record.matrix_product_gflops] * 2
         assert record.matrix_product_gflops == pytest.approx(2 * 1024**3 / 1e-2 / 1e9, rel=0.05)  # as `clock` has it

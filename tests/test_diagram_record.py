@@ -1,16 +1,27 @@
 """What a drawing is made of: the run's own numbers, the pair that is followed, the keys that are drawn for it."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from attnlab.experiments.diagram import KINDS, DiagramConfig, drawn_keys, first_layers, loudest_query, needed_specs
+from attnlab.experiments.diagram import (
+    KINDS,
+    DiagramConfig,
+    drawn_keys,
+    first_layers,
+    followed,
+    following,
+    loudest_query,
+    needed_specs,
+    run,
+)
 from attnlab.experiments.diagram_report import seen
 from attnlab.experiments.diagram_words import attention, feed_forward
 from attnlab.files.config import load_config
 from attnlab.files.stacks import build_stack, load_input
-from tests.diagram_cases import ODD, diagram
+from tests.diagram_cases import ODD, bench, diagram
 
 
 @pytest.mark.parametrize("case", ["sandwich", "output", "parallel", "pre, no feed-forward"])
@@ -47,11 +58,36 @@ def test_only_what_is_drawn_is_made() -> None:
     assert diagram("roles", "gpt2-small").form.feed_forward
 
 
-def test_the_drawn_keys_are_the_query_and_those_of_most_weight() -> None:
+def test_the_drawn_keys_are_the_query_the_one_followed_and_those_of_most_weight() -> None:
     weights = np.array([0.1, 0.05, 0.3, 0.05, 0.2, 0.15, 0.15])
-    assert drawn_keys(weights, 1) == (1, 2, 4, 5)
-    assert drawn_keys(weights, 2) == (2, 4, 5, 6)
-    assert drawn_keys(weights[:4], 1) == (0, 1, 2, 3)
+    assert drawn_keys(weights, 1, 2) == (1, 2, 4, 5)
+    assert drawn_keys(weights, 2, 2) == (2, 4, 5, 6)
+    assert drawn_keys(weights, 4, 3) == (4, 2, 3, 5)
+    assert drawn_keys(weights[:4], 1, 2) == (1, 0, 2, 3)
+    assert drawn_keys(weights[:1], 0, 0) == (0,)
+
+
+def test_what_is_followed_is_what_was_asked_for_and_else_the_loudest() -> None:
+    arrays = diagram("roles", "sentence").arrays
+    weights = np.array([[0.5, 0.4, 0.1], [0.2, 0.7, 0.1], [0.3, 0.1, 0.6]])
+    small = replace(arrays, weights=weights, visible=np.ones((3, 3), dtype=bool))
+
+    def pair(query: int | None, key: int | None) -> tuple[int, int]:
+        return followed(small, DiagramConfig(kind="roles", query=query, key=key))
+
+    assert pair(None, None) == (0, 0)  # 0 gives another one most, and itself more
+    assert (pair(2, None), pair(None, 1), pair(None, 0), pair(2, 1)) == ((2, 2), (0, 1), (2, 0), (2, 1))
+
+
+def test_a_title_names_the_key_that_is_followed() -> None:
+    bench_, settings = bench("sentence", 0, block=False), DiagramConfig(kind="roles")
+    title = run(bench_, following(settings, bench_, "river", "5")).title
+    assert re.fullmatch(r'"river" asks its own \(0\.\d\d\); ".*" answers loudest \(0\.\d\d\)', title)
+    assert run(bench_, following(settings, bench_, "bank", "money")).title.startswith('"bank" asks "money" (0.')
+    causal = bench("tiny causal", 0, block=False)
+    hidden = run(causal, following(settings, causal, "1", "3"))
+    assert hidden.title.startswith("Token 1 asks token 3 (hidden); ")
+    assert 3 in hidden.keys
 
 
 def test_the_query_is_the_one_that_gives_another_most_and_sees_enough() -> None:

@@ -1,5 +1,6 @@
 """The drawings: nothing on them overlaps or is cut off, in any case; what stands on them is the run's own."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -7,14 +8,14 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Drawn
-from matplotlib.patches import FancyBboxPatch, Polygon
+from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
 from matplotlib.transforms import Bbox
 
 from attnlab.experiments.diagram import KINDS, Kind
 from attnlab.records import Diagram, Figure
 from attnlab.show import palette
 from attnlab.show.diagrams_canvas import PANEL, TEXT, WIDTH, Canvas, measured, wrapped
-from attnlab.show.diagrams_matrix import cell_texts, darker, lengths, mixed, shades
+from attnlab.show.diagrams_matrix import ROUNDED, cell_texts, darker, lengths, mixed, shades
 from attnlab.show.plots import draw, figure_bytes
 from tests.diagram_cases import ODD, PRESETS, diagram, strained
 from tests.drawn_sheets import faults, sheet
@@ -70,25 +71,54 @@ def test_the_same_record_gives_the_same_bytes(kind: Kind, format: str) -> None:
     assert first[:4] in (b"\x89PNG", b"<?xm")
 
 
+def test_formulas_are_text_in_an_svg_in_a_font_that_everyone_has() -> None:
+    text = figure_bytes(Figure(name="roles", drawable=diagram("roles", "sentence")), "svg").decode()
+    letters = re.findall(r'<tspan [^>]*style="([^"]*)">([^<]*)</tspan>', text)
+    assert {"Σ", "α", "√", "∑", "W", "q"} <= {letter for _, letter in letters}
+    assert all(len(letter) == 1 and ord(letter) < 0xE000 for _, letter in letters)
+    assert all("serif" in style for style, _ in letters)
+
+
 # --- roles
 
 
 def test_roles_follow_the_loudest_pair_and_account_for_all_weight() -> None:
     record = diagram("roles", "sentence")
     words = sheet(drawn(record)).words
-    assert (record.query, list(record.keys)) == (2, [0, 1, 2, 5])
+    assert (record.query, record.key, list(record.keys)) == (2, 5, [2, 0, 1, 5])
     assert words[0] == '"bank" asks every key; "river" answers loudest (0.69)'
-    assert {"[CLS]", "the", "river", "9 more", "$q_{2}$", "$k_{5}$", "$v_{5}$", "$o_{2}$"} <= {*words}
+    assert {"[CLS]", "the", "bank", "river", "9 more", "i = 2"} <= {*words}
+    assert {"$q_{i}$", "$k_{i}$", "$v_{i}$", "$k_{5}$", "$v_{5}$", "$a_{i}$"} <= {*words}
     weights = record.arrays.weights[2]
     assert "5.05" in words
-    assert [word for word in words if word in (".09", ".04", ".01", ".69", ".16")] == [
-        ".09",
-        ".04",
-        ".01",
-        ".69",
-        ".16",
-    ]
+    drawn_weights = [".01", ".09", ".04", ".69", ".16"]
+    assert [word for word in words if word in drawn_weights] == drawn_weights
     assert weights[[0, 1, 2, 5]].sum() + 0.16 == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("case", ["sentence", "tiny", "tiny causal", "one token"])
+def test_one_x_becomes_a_query_a_key_and_a_value_through_three_matrices(case: str) -> None:
+    record = diagram("roles", case)
+    found = sheet(drawn(record))
+    assert found.words.count("$x_{i}$") == 1
+    assert f"$x_{{{record.query}}}$" not in found.words
+    own = found.box(f"token {record.query}")
+    rows = [line for line, _ in found.lines if abs(line[0][0] - own.x1) < 1 and own.y0 < line[0][1] < own.y1]
+    assert len(rows) == 3
+    for letter, name in zip("QKV", "qkv", strict=True):
+        matrices = [placed.box for placed in found.boxes if placed.name == f"W_{letter}"]
+        matrix = next(box for box in matrices if own.y0 < (box.y0 + box.y1) / 2 < own.y1)
+        vector = found.box(f"{name}_{{i}}")
+        assert own.x1 < matrix.x0 < matrix.x1 < vector.x0
+        assert (matrix.y0 + matrix.y1) / 2 == pytest.approx((vector.y0 + vector.y1) / 2, abs=0.5)
+        assert any(line[0][1] == pytest.approx((matrix.y0 + matrix.y1) / 2, abs=0.5) for line in rows)
+
+
+def test_every_part_and_operation_of_roles_is_named() -> None:
+    words = {*sheet(drawn(diagram("roles", "sentence"))).words}
+    assert {"query", "key", "value", "scores", "softmax", "weights", "output"} <= words
+    assert {r"$q_i\cdot k_j\,/\sqrt{32}$", r"$\alpha_{ij}$", r"$\Sigma$", "$W_Q$", "$W_K$", "$W_V$"} <= words
+    assert any("a_i=" in word for word in words)
 
 
 def test_a_weight_s_bar_is_as_long_as_its_share() -> None:
@@ -98,7 +128,7 @@ def test_a_weight_s_bar_is_as_long_as_its_share() -> None:
     bars = grey_bars(drawn(record))
     shares = sorted(float(record.arrays.weights[2, j]) for j in record.keys)
     assert sorted(bar / frame.width for bar in bars)[-1] == pytest.approx(shares[-1], abs=0.01)
-    assert len(bars) == len(record.keys) + 1
+    assert len([j for j in record.keys if record.arrays.weights[2, j] > 0.011]) + 1 <= len(bars) <= len(record.keys) + 1
 
 
 def grey_bars(figure: Drawn) -> list[float]:
@@ -107,8 +137,10 @@ def grey_bars(figure: Drawn) -> list[float]:
 
 
 def test_a_hidden_key_says_so_and_a_cap_is_named() -> None:
-    words = sheet(drawn(replace(diagram("roles", "tiny causal"), query=1))).words
-    assert words.count("hidden") == 2
+    record = replace(diagram("roles", "tiny causal"), query=1, keys=(1, 0, 2, 3))
+    figure = drawn(record)
+    assert sheet(figure).words.count("hidden") == 2
+    assert sorted(hatched(figure)) == ["hidden weight 2", "hidden weight 3"]
     assert "then cap ±50" in sheet(drawn(diagram("roles", "sandwich"))).words
 
 
@@ -146,26 +178,52 @@ def test_cells_keep_to_their_decimals() -> None:
     assert cell_texts(np.array([[12345.0, np.inf]])) == [["1e4", "inf"]]
 
 
-def test_hidden_cells_are_blank() -> None:
-    words = sheet(drawn(diagram("attention", "tiny causal"))).words
-    hidden = 4 * 3 // 2
-    drawn_cells = [word for word in words if word.startswith(".") or word == "1"]
-    assert "1" in drawn_cells
-    assert np.isfinite(diagram("attention", "tiny causal").arrays.weights).all()
-    assert len([word for word in words if word in weight_words()]) == 4 * 4 - hidden
+@pytest.mark.parametrize("kind", ["roles", "attention", "projections"])
+def test_small_drawings_say_that_their_numbers_are_rounded(kind: Kind) -> None:
+    assert ROUNDED in sheet(drawn(diagram(kind, "tiny"))).words
+    assert (ROUNDED in sheet(drawn(diagram(kind, "sentence"))).words) == (kind == "roles")
 
 
-def weight_words() -> list[str]:
-    arrays = diagram("attention", "tiny causal").arrays
-    texts = cell_texts(np.where(arrays.visible, arrays.weights, np.nan))
-    others = {
-        text
-        for values in (arrays.q, arrays.k, arrays.v, arrays.products, arrays.output)
-        for row in cell_texts(values)
-        for text in row
-    }
-    assert not others & {text for row in texts for text in row if text}
-    return [text for row in texts for text in row if text]
+def hatchings(figure: Drawn) -> list[PathPatch]:
+    """What is hatched."""
+    return [artist for artist in figure.axes[0].findobj(PathPatch) if isinstance(artist, PathPatch)]
+
+
+def hatched(figure: Drawn) -> list[str]:
+    """The names of what is hatched."""
+    assert all(patch.get_hatch() for patch in hatchings(figure))
+    return [str(patch.get_gid()) for patch in hatchings(figure)]
+
+
+def hidden_cells(figure: Drawn, name: str) -> tuple[float, list[Bbox]]:
+    """The area of a matrix, and the hatched rectangles within it, in points."""
+    box = sheet(figure).box(name)
+    to_points = figure.axes[0].transData.transform
+    cells = []
+    for patch in hatchings(figure):
+        for corners in np.asarray(patch.get_path().vertices).reshape(-1, 5, 2):
+            placed = np.asarray(to_points(corners)) * 72 / figure.dpi
+            cells.append(Bbox([placed.min(axis=0), placed.max(axis=0)]))
+    return box.width * box.height, [cell for cell in cells if box.padded(0.5).contains(*cell.min)]
+
+
+@pytest.mark.parametrize("kind", ["attention", "parallel"])
+@pytest.mark.parametrize(("case", "n"), [("tiny causal", 4), ("gpt2-small", 12)])
+def test_what_a_mask_hides_is_hatched_and_nothing_else(kind: Kind, case: str, n: int) -> None:
+    figure = drawn(diagram(kind, case))
+    for name in (("S" if kind == "attention" else "scores"), "weights"):
+        area, cells = hidden_cells(figure, name)
+        assert sum(cell.width * cell.height for cell in cells) / area == pytest.approx((n - 1) / (2 * n), abs=0.01)
+    assert hatched(drawn(diagram(kind, "sentence"))) == []
+
+
+def test_hidden_cells_have_no_number() -> None:
+    record = diagram("attention", "tiny causal")
+    found = sheet(drawn(record))
+    for name in ("S", "weights"):
+        box = found.box(name)
+        numbers = [text for text in found.texts if box.contains(*np.asarray(text.box).mean(axis=0))]
+        assert len(numbers) == record.arrays.visible.sum() == 10
 
 
 # --- the scale, the shapes, the colours
@@ -201,17 +259,34 @@ def test_lengths_are_to_one_scale_and_long_ones_say_that_they_are_cut() -> None:
     assert found[32][0] < found[384][0] < found[2048][0] == 60
 
 
-@pytest.mark.parametrize("case", ["tiny", "sentence"])
-def test_parallel_draws_shapes_to_scale(case: str) -> None:
+@pytest.mark.parametrize("case", ["tiny", "sentence", "vaswani-base", "gpt2-small", "many tokens"])
+def test_parallel_draws_matrices_large_enough_and_with_their_shapes(case: str) -> None:
     record = diagram("parallel", case)
-    found = sheet(drawn(record))
-    sides = {placed.name: placed.box for placed in found.boxes if placed.name}
-    w = record.widths
-    assert sides["S"].width == pytest.approx(sides["S"].height, abs=0.1)
-    assert sides["A"].width / sides["V"].width == pytest.approx(w.n / w.d_v, rel=0.02)
-    assert sides[r"K^{\top}"].height / sides[r"K^{\top}"].width == pytest.approx(w.d_k / w.n, rel=0.05)
-    assert f"{w.n} × {w.d_k}" in found.words
-    assert f"{w.d_model} × {w.d_k}" in found.words
+    found, w = sheet(drawn(record)), record.widths
+    boxes = {name: found.box(name) for name in ("X", "Q", "K", "V", "scores", "weights", "A")}
+    assert min(min(box.width, box.height) for box in boxes.values()) >= 40
+    assert boxes["scores"].width == pytest.approx(boxes["scores"].height, abs=0.1)
+    assert (boxes["X"].width > boxes["Q"].width) == (w.d_model > w.d_k)
+    for shape in ((w.n, w.d_model), (w.n, w.d_k), (w.n, w.n)):
+        assert f"{shape[0]:,} × {shape[1]:,}" in found.words
+    assert f"output, {w.n:,} × {w.d_v:,}" in found.words
+    assert {"scores", "weights", r"$\alpha$", r"$QK^{\top}$", "softmax"} <= {*found.words}
+    assert any(word.startswith(r"$A=\mathrm{softmax}(QK^{\top}") for word in found.words)
+
+
+@pytest.mark.parametrize("case", ["tiny", "sentence", "gpt2-small", "d_k is not d_v"])
+def test_the_matrices_of_parallel_are_joined_by_arrows(case: str) -> None:
+    figure = drawn(diagram("parallel", case))
+    found = sheet(figure)
+    goals = {name: found.box(name) for name in ("Q", "K", "V", "scores", "scale", "softmax", "weights", "A")}
+    wide = {name: Bbox([(box.x0 - 1, box.y0 - 1), (box.x1 + 10, box.y1 + 50)]) for name, box in goals.items()}
+    pointed = [name for tip in tips(figure) for name, box in wide.items() if box.contains(*tip)]
+    assert {*pointed} == {*goals}
+    assert len(tips(figure)) == 10  # and two into the product of weights and V
+    ends = [line for line, _ in found.lines]
+    for name in "QKV":  # each is left from its lower edge
+        box = found.box(name)
+        assert any(abs(line[0][1] - box.y0) < 1 and box.x0 < line[0][0] < box.x1 for line in ends)
 
 
 @pytest.mark.parametrize("case", ["gpt2-small", "llama-like"])
@@ -219,10 +294,13 @@ def test_parallel_says_what_runs_at_once(case: str) -> None:
     record = diagram("parallel", case)
     words = sheet(drawn(record)).words
     w = record.widths
-    assert f"12 tokens × ({w.heads} + {w.kv_heads} + {w.kv_heads}) projections" in words
-    assert words.count(f"× {w.heads} heads") == 2
-    assert words.count("all at once") == 4
-    assert sheet(drawn(diagram("parallel", "single-head"))).words.count("all at once") == 3
+    assert f"all at once: 12 tokens × {w.heads + 2 * w.kv_heads} projections" in words
+    assert words.count(f"× {w.heads} heads") == 3
+    assert (words.count("all at once:"), words.count("12 rows"), words.count("12 × 12 pairs")) == (3, 2, 1)
+    assert f"Then all {w.heads} heads side by side, times W_O." in words
+    alone = sheet(drawn(diagram("parallel", "single-head"))).words
+    assert alone.count("all at once:") == 3
+    assert not any("heads" in word for word in alone if "·" not in word)
 
 
 @pytest.mark.parametrize("kind", ["roles", "projections", "attention", "parallel"])
@@ -246,6 +324,9 @@ def test_projections_label_every_dimension(case: str) -> None:
     record = diagram("projections", case)
     words, w = sheet(drawn(record)).words, record.widths
     assert {f"$d={w.d_model}$", f"$d_k={w.d_k}$", f"$d_v={w.d_v}$"} <= {*words}
+    assert {"input space", "projection matrices", "projected spaces"} <= {*words}
+    for letter, width in (("Q", "k"), ("K", "k"), ("V", "v")):
+        assert rf"$W_{letter}\ \ d\times d_{width}$" in words
     assert len([word for word in words if word.startswith(f"{w.d_model:,} × {w.d_k:,}")]) == 3
     assert any(word.endswith(f", {w.heads} heads") for word in words) == (w.heads > 1)
     assert any("b_Q" in word for word in words) == record.biased
@@ -356,15 +437,35 @@ def tips(figure: Drawn) -> list[np.ndarray]:
 def test_the_steps_of_attention_are_joined_by_arrows(case: str) -> None:
     figure = drawn(diagram("attention", case))
     found = sheet(figure)
-    names = ["X", "Q", "K", "V", "S", "scale", "softmax", "A", "O"]
+    names = ["X", "Q", "K", "V", "S", "scale", "softmax", "weights", "A"]
     boxes = {name: found.box(name).padded(1) for name in names}
     titled = {name: Bbox([box.min, (box.x1, box.y1 + 40)]) for name, box in boxes.items()}  # its letter stands above it
     pointed = [name for tip in tips(figure) for name, box in titled.items() if box.contains(*tip)]
     assert sorted(pointed) == sorted(names[1:])
     ends = [(line[0], line[-1]) for line, _ in found.lines]
-    for before, after in (("S", "scale"), ("scale", "softmax"), ("softmax", "A")):
+    for before, after in (("S", "scale"), ("scale", "softmax"), ("softmax", "weights")):
         reached = boxes[after].padded(8)  # a line ends within its arrow's head
         assert any(boxes[before].contains(*start) and reached.contains(*end) for start, end in ends), (before, after)
+
+
+@pytest.mark.parametrize("case", ["tiny", "sentence", "vaswani-base", "many tokens"])
+def test_one_token_is_followed_from_x_i_to_a_i(case: str) -> None:
+    record = diagram("attention", case)
+    found, n = sheet(drawn(record)), record.widths.n
+    labels = ["x_i", "q_i", "k_j", "v_j", r"q_i\cdot k_j", r"\alpha_{ij}", "a_i"]
+    assert {f"${label}$" for label in labels} <= {*found.words}
+    named = [f' "{record.tokens[t]}"' if record.tokens else "" for t in (record.query, record.key)]
+    assert f"Framed: i = {record.query}{named[0]}, j = {record.key}{named[1]}." in found.words
+    for name, label, row in (
+        ("Q", "q_i", record.query), ("K", "k_j", record.key), ("V", "v_j", record.key), ("A", "a_i", record.query),
+        ("weights", r"\alpha_{ij}", record.query), ("S", r"q_i\cdot k_j", record.query),
+    ):  # fmt: skip
+        box, frame = found.box(name), found.box(f"row {label}")
+        assert (frame.x0, frame.x1) == pytest.approx((box.x0, box.x1), abs=0.5)
+        assert (box.y1 - (frame.y0 + frame.y1) / 2) / box.height == pytest.approx((row + 0.5) / n, abs=0.03)
+    for name, label in (("weights", r"\alpha_{ij}"), ("S", r"q_i\cdot k_j")):
+        box, cell = found.box(name), found.box(f"cell {label}")
+        assert ((cell.x0 + cell.x1) / 2 - box.x0) / box.width == pytest.approx((record.key + 0.5) / n, abs=0.01)
 
 
 def test_the_tokens_stand_in_the_middle_above_what_is_made_of_them() -> None:

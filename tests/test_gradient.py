@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.container import ErrorbarContainer
+from matplotlib.text import Text
 
 from attnlab.errors import MemoryRefused, UsageError
 from attnlab.experiments.gradient import (
@@ -23,7 +25,8 @@ from attnlab.experiments.gradient_figures import figures
 from attnlab.experiments.gradient_report import report
 from attnlab.experiments.gradient_rows import batch_bytes, draws, row_values
 from attnlab.files.documents import json_bytes
-from attnlab.records import Finding, Line, Panels, Quantity, Table
+from attnlab.records import Finding, Panels, Quantity, Table
+from attnlab.show.plots import draw
 from tests.rendered import whole
 
 
@@ -296,23 +299,45 @@ class TestDocument:
 
 
 class TestFigure:
-    def test_two_panels(self, small: GradientRecord) -> None:
+    def test_magnitude_with_and_without_the_factor_and_what_is_left_for_most_rows(self, small: GradientRecord) -> None:
         (figure,) = figures(small)
         assert isinstance(figure.drawable, Panels)
         above, beneath = figure.drawable.panels
-        kinds = [line.kind for line in above.lines]
-        assert kinds == ["measured", "measured", "theory", "theory", "claimed"]
+        assert [(line.kind, line.label) for line in above.lines] == [
+            ("measured", "without 1/√d_k"), ("measured", "with 1/√d_k"), ("claimed", "as claimed: leaves the page"),
+        ]  # fmt: skip
         assert [line.label.split(",")[0] for line in beneath.lines] == ["99th percentile"] * 2 + ["median"] * 2
-        unscaled: Line = above.lines[0]
-        assert list(unscaled.x) == [4, 64, 256, 1024]
-        assert unscaled.y[-1] == small.rows[-1].unscaled.jacobian_trace_mean.value
+        assert above.joined
+        assert beneath.joined
+        for line, scaled in zip(above.lines[:2], (False, True), strict=True):
+            regimes = [row.scaled if scaled else row.unscaled for row in small.rows]
+            assert list(line.x) == [4, 64, 256, 1024]
+            assert list(line.y) == [regime.query_gradient_rms.value for regime in regimes]
+            assert list(line.standard_error) == [regime.query_gradient_rms.standard_error for regime in regimes]
         assert above.marks[0].x == pytest.approx(2 * np.log(128))
+        assert all(series.x_axis and series.y_axis for series in (above, beneath))
 
     def test_the_claimed_law_is_the_claimed_law(self, small: GradientRecord) -> None:
-        """Its logarithm grows like √(n d_k) from the first point on."""
-        line = figures(small)[0].drawable.panels[0].lines[-1]  # type: ignore[union-attr]
+        """Its logarithm grows like √(n d_k) from the first point on that is measured, and leaves the page."""
+        measured, _, line = figures(small)[0].drawable.panels[0].lines  # type: ignore[union-attr]
         x, y = np.array(line.x), np.array(line.y)
-        assert x[0] == pytest.approx(4)
+        assert (x[0], y[0]) == pytest.approx((4, measured.y[0]))
         assert np.log(y / y[0]) == pytest.approx(np.sqrt(128 * x) - np.sqrt(128 * 4))
-        assert y[0] == small.rows[-1].unscaled.jacobian_trace_mean.value
-        assert y[-1] > 1
+        assert y[-1] > max(measured.y)
+        assert x[-1] < 2 * x[0]
+
+    def test_its_points_are_joined_with_error_bars_and_its_panels_titles_clear_of_the_legends(
+        self, small: GradientRecord
+    ) -> None:
+        drawn = draw(figures(small)[0])
+        drawn.canvas.draw()
+        for axes, joined in zip(drawn.axes, (2, 4), strict=True):
+            assert len([bars for bars in axes.containers if isinstance(bars, ErrorbarContainer)]) == joined
+            lines = [
+                line for line in axes.lines if line.get_linestyle() == "-" and len(np.asarray(line.get_xdata())) == 4
+            ]
+            assert len(lines) == joined
+            legend = axes.get_legend()
+            assert legend is not None
+            (title,) = [text for text in axes.findobj(Text) if text.get_text() == axes.get_title(loc="left")]
+            assert not title.get_window_extent().overlaps(legend.get_window_extent())

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from attnlab.experiments.inspect import InspectConfig, InspectRecord, ModelFacts
 from attnlab.experiments.inspect_document import document
 from attnlab.experiments.inspect_figures import MAPS, by_depth, contact_sheet, figures
 from attnlab.experiments.inspect_findings import EVEN_SHARES, HeadFinding, even_share, percent
-from attnlab.experiments.inspect_report import report
+from attnlab.experiments.inspect_pictures import hidden_cells
+from attnlab.experiments.inspect_report import report, shown_grid
 from attnlab.experiments.inspect_words import TITLES, statistic_map, variance_in_words
 from attnlab.experiments.run_document import SCALARS
 from attnlab.experiments.run_record import Selection
@@ -23,6 +25,7 @@ from attnlab.files.stacks import Bench, load_bench
 from attnlab.maths.architecture import BlockSpec
 from attnlab.maths.precision import Array
 from attnlab.maths.streamed_block import stream_block
+from attnlab.maths.visibility import band
 from attnlab.maths.weights import BlockWeights
 from attnlab.records import Check, Grid, Table
 from attnlab.show.figure_data import figure_data
@@ -320,6 +323,31 @@ class TestFigures:
         data = figure_data(figure)
         assert data is not None
         assert list(data[1][6]) == ["Weight on the token itself", "1", "1", statistic_map(record, "self_mass")[1, 1]]
+
+    @pytest.mark.parametrize("causal", [True, False])
+    @pytest.mark.parametrize("window", [None, 1, 3, 60])
+    def test_a_cell_is_hidden_where_no_query_of_it_sees_a_key_of_it(self, causal: bool, window: int | None) -> None:
+        spec = load_config({"block": {"d_model": 4, "n_heads": 1, "causal": causal, "window": window}}).block
+        edges = np.array([0, 2, 3, 7, 11])
+        for first, last in ((edges[:-1], edges[1:] - 1), (np.arange(11), np.arange(11))):
+            found = hidden_cells(spec, first, last, edges)
+            seen = band(11, 11, causal=causal, window=window)
+            seen = np.ones((11, 11), bool) if seen is None else seen
+            expected = [
+                [not seen[a : b + 1, c:d].any() for c, d in pairwise(edges)] for a, b in zip(first, last, strict=True)
+            ]
+            assert (np.zeros((len(first), 4), bool) if found is None else found).tolist() == expected
+
+    def test_what_a_causal_model_hides_is_hidden_in_its_figures(self) -> None:
+        chosen = Selection(shown=(0, 2))
+        record = run(config_of(bench_of({**PRIMES, "causal": True}, n=5), DENSE, selection=chosen))
+        assert record.shown is not None
+        upper = np.triu(np.ones((5, 5), bool), 1).tolist()
+        for grid in (shown_grid(record, record.shown), contact_sheet(record).grids[0][3]):
+            assert grid.hidden is not None
+            assert grid.hidden.tolist() == upper
+        free = run(config_of(bench_of(PRIMES, n=5), DENSE))
+        assert contact_sheet(free).grids[0][0].hidden is None
 
     def test_many_heads_of_few_layers_are_folded(self) -> None:
         record = run(config_of(bench_of({"d_model": 6, "n_heads": 20, "d_k": 2}, layers=2), DENSE))

@@ -121,15 +121,53 @@ def test_roles_have_their_colours() -> None:
 def test_roles_lead_from_tokens_to_the_output() -> None:
     found = links(flowchart(diagram("roles", "sentence")))
     assert {
-        ("x2", "q"),
+        ("x", "q"),
+        ("x", "k2"),
+        ("x", "v2"),
         ("q", "s5"),
         ("k5", "s5"),
         ("s5", "soft"),
         ("soft", "a5"),
         ("a5", "sum"),
-        ("sum", "o"),
+        ("sum", "a"),
     } <= found
     assert {("x5", "v5"), ("v5", "sum"), ("soft", "others"), ("others", "sum")} <= found
+
+
+def test_roles_are_focus_comparison_and_information() -> None:
+    text = flowchart(diagram("roles", "sentence"))
+    nodes = {match[1]: match[0] for match in parsed(text)["node"]}
+    assert "x2" not in nodes
+    for name, word in (("q", "focus"), ("k2", "comparison"), ("v2", "information")):
+        assert word in nodes[name]
+    assert 'x -->|"WQ"| q' in text
+    assert 'x5 -->|"WK"| k5' in text
+
+
+def test_projections_have_the_three_spaces_of_the_drawing() -> None:
+    record = diagram("projections", "sentence")
+    text = flowchart(record)
+    groups: dict[str, list[str]] = {}
+    members: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("subgraph"):
+            groups[line.split('"')[1]] = members = []
+        elif line == "end":
+            members = []
+        elif groups and "[" in line:
+            members.append(line.partition("[")[0])
+    assert groups == {
+        "input space (d = 384)": ["x"],
+        "projection matrices": ["wq", "wk", "wv"],
+        "projected spaces": ["q", "k", "v"],
+    }
+    assert {("x", "wq"), ("wq", "q"), ("x", "wv"), ("wv", "v")} <= links(text)
+
+
+def test_parallel_leads_from_x_to_a_in_four_groups() -> None:
+    text = flowchart(diagram("parallel", "sentence"))
+    assert len(parsed(text)["subgraph"]) == 4
+    assert {("q", "s"), ("k", "s"), ("s", "soft"), ("soft", "weights"), ("weights", "a"), ("v", "a")} <= links(text)
 
 
 @pytest.mark.parametrize(

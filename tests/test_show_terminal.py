@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -360,6 +361,39 @@ def test_sixteen_colours_are_not_enough_for_a_heat_map(monkeypatch: pytest.Monke
 def test_rows_that_are_nan_or_empty_have_no_largest() -> None:
     grid = Grid(title="", values=np.array([[np.nan, np.nan], [0.0, 0.0], [0.5, 0.5]]))
     assert in_pipe(grid)[2:5] == ["0  nan  nan", "1    0    0", "2  .50* .50*"]
+
+
+def causal(n: int) -> Grid:
+    """Weights of 1/(i + 1) for what a query sees; what it does not see is hidden, 0 in the values."""
+    visible = np.tril(np.ones((n, n), dtype=bool))
+    return Grid(title="", values=visible / np.arange(1, n + 1)[:, None], hidden=~visible)
+
+
+def test_what_a_mask_hides_is_blank_and_no_zero() -> None:
+    lines = in_pipe(causal(3))
+    assert [line.rstrip() for line in lines[2:5]] == ["0    1*", "1  .50* .50*", "2  .33* .33* .33*"]
+    assert " ".join(lines[5:]).endswith("*: the largest of its row; blank: hidden by the mask")
+    shown = heatmap(causal(3), console(stream=Terminal(), width=80))[1:4]
+    for row, line in enumerate(shown):
+        ground = [span for span in line.spans if span.style and "on #" in str(span.style)]
+        assert len(ground) == row + 1
+
+
+def test_what_a_mask_hides_is_blank_in_shades_and_half_blocks() -> None:
+    lines = in_pipe(replace(causal(22), values=np.tril(np.ones((22, 22)))))
+    for row, line in enumerate(lines[2:24]):
+        assert len(line.rstrip()) == 3 + 2 * (row + 1)
+    assert " ".join(lines).endswith("blank: hidden by the mask")
+    halves = heatmap(causal(25), console(stream=Terminal(), width=80))[1:14]
+    cells = [line.plain[3:] for line in halves]
+    assert [cell.count("▄") for cell in cells] == [1] * 12 + [0]  # where the lower row alone sees the key
+    assert [cell.count(" ") for cell in cells] == [*range(23, 0, -2), 0]
+
+
+def test_a_hidden_cell_that_is_no_number_is_blank_and_one_that_is_seen_is_not() -> None:
+    values, hidden = np.array([[np.nan, 1.0], [np.nan, 1.0]]), np.array([[True, False], [False, False]])
+    lines = in_pipe(Grid(title="", values=values, hidden=hidden))
+    assert [line.rstrip() for line in lines[2:4]] == ["0         1*", "1  nan    1*"]
 
 
 def test_a_grid_without_cells_says_so() -> None:

@@ -200,14 +200,14 @@ def print_report(report: Report, *, details: bool = False) -> bool:
 def write_figures(run: RunDirectory, figures: Sequence[Figure], *, visible: bool) -> list[str]:
     """Draw each figure into the run's directory as PNG and SVG, its data beside it; the names for the last line."""
     from attnlab.show.figure_data import figure_data
-    from attnlab.show.plots import figure_bytes
+    from attnlab.show.plots import figure_files
 
     names = []
-    with progress("drawing", 2 * len(figures), visible=visible) as bar:
+    with progress("drawing", len(figures), visible=visible) as bar:
         for figure in figures:
-            for kind in FORMATS:
-                run.write(f"{figure.name}.{kind}", figure_bytes(figure, kind))
-                bar.advance()
+            for kind, content in figure_files(figure, FORMATS).items():
+                run.write(f"{figure.name}.{kind}", content)
+            bar.advance()
             if data := figure_data(figure):
                 run.write(f"{figure.name}.csv", csv_bytes(*data))
             names.append(f"{figure.name}.png .svg" + (" .csv" if data else ""))

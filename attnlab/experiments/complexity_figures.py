@@ -1,4 +1,4 @@
-"""The figures of the complexity experiment: time beside memory, and how near each comes to the machine's best."""
+"""The figures of the complexity experiment: time beside memory, the orders by formula, and how near to the machine."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from attnlab.experiments.complexity_crossovers import crossovers
 from attnlab.experiments.complexity_record import ComplexityRecord, Point
 from attnlab.experiments.complexity_report import ORDERS, order_in
+from attnlab.experiments.growth import FEWEST, GrowthConfig
+from attnlab.experiments.growth import figure as growth_figure
 from attnlab.records import Figure, Line, Mark, Panels, Series
 
 #: Reference slopes start so far below the lowest point that is measured.
@@ -16,11 +18,14 @@ MIB = 1 << 20
 
 
 def figures(record: ComplexityRecord) -> list[Figure]:
-    """Time and memory side by side; and achieved GFLOP/s, where anything counts operations."""
+    """Time and memory side by side; what the orders mean; and achieved GFLOP/s, where anything counts operations."""
     panels = [time_panel(record)]
     if any(point.peak_bytes for point in record.points):
         panels.append(memory_panel(record))
     found = [Figure(name="complexity", drawable=Panels(title=title(record), panels=panels, beside=True))]
+    if record.config.sweep == "n" and max(record.config.n) >= FEWEST:
+        settings = GrowthConfig(max_n=max(record.config.n), heads=record.config.heads, d=record.config.d[0])
+        found.append(growth_figure(settings))
     if any(point.gflops is not None for point in record.points):
         found.append(Figure(name="gflops", drawable=speed(record)))
     return found

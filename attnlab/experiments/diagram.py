@@ -11,6 +11,7 @@ import numpy as np
 
 from attnlab.errors import UsageError
 from attnlab.experiments import diagram_words as words
+from attnlab.experiments.why import find_token
 from attnlab.files.config import Config, PerLayer
 from attnlab.files.kernels import choose_kernel
 from attnlab.files.stacks import Bench, float_dtype, given_weights, layer_weights, load_input, run_need
@@ -36,6 +37,31 @@ class DiagramConfig:
     kind: Kind
     layer: int = 0
     head: int = 0
+    #: the token that asks, and one that answers, by their numbers; None: those with the largest weight
+    query: int | None = None
+    key: int | None = None
+
+
+#: The drawings that follow a token, and those that follow what it makes of another one.
+FOLLOWS_QUERY: tuple[Kind, ...] = ("roles", "projections", "attention")
+FOLLOWS_KEY: tuple[Kind, ...] = ("roles", "attention")
+
+
+def following(settings: DiagramConfig, bench: Bench, query: str | None, key: str | None) -> DiagramConfig:
+    """The settings with the tokens that the drawing is to follow, each named by its text or its number.
+
+    Raises:
+        UsageError: there is no such token, or there are several, or the drawing follows none.
+    """
+    found = settings
+    for option, text, kinds in (("query", query, FOLLOWS_QUERY), ("key", key, FOLLOWS_KEY)):
+        if text is None:
+            continue
+        if settings.kind not in kinds:
+            raise UsageError(f"--{option}: not together with {settings.kind}, which follows no {option}")
+        place = find_token(f"--{option}", text, bench.tokens, len(bench.x))
+        found = replace(found, query=place) if option == "query" else replace(found, key=place)
+    return found
 
 
 def check_place(settings: DiagramConfig, config: Config) -> None:
@@ -104,11 +130,11 @@ def run(bench: Bench, settings: DiagramConfig) -> Diagram:
     with threads_for(bench.config.block.largest_product(len(bench.x))):
         spec, weights, trace = traced(bench.stack, bench.x, settings.layer)
     arrays = arrays_of(spec, weights, trace, settings.head)
-    query = loudest_query(arrays)
+    query, key = followed(arrays, settings)
     whole = bench.config.blocks[settings.layer]  # with the feed-forward, run or not
     return Diagram(
         kind=settings.kind,
-        title=words.title(settings.kind, whole, bench.config.layers, arrays, bench.tokens, query),
+        title=words.title(settings.kind, whole, bench.config.layers, arrays, bench.tokens, query, key),
         name=bench.config.name,
         place=words.place(settings.kind, bench.config, settings.layer, settings.head, len(bench.x)),
         widths=widths_of(whole, bench.config.layers, len(bench.x)),
@@ -123,7 +149,8 @@ def run(bench: Bench, settings: DiagramConfig) -> Diagram:
         biased=spec.has_bias("qkv"),
         joined=spec.output_projection,
         query=query,
-        keys=drawn_keys(arrays.weights[query], query),
+        key=key,
+        keys=drawn_keys(arrays.weights[query], query, key),
     )
 
 
@@ -195,6 +222,15 @@ def form_of(spec: BlockSpec, trace: LayerTrace) -> BlockForm:
     )
 
 
+def followed(arrays: HeadArrays, settings: DiagramConfig) -> tuple[int, int]:
+    """The query and the key: those asked for; of what is left open, the pair that has the largest weight."""
+    query = settings.query
+    if query is None:
+        query = loudest_query(arrays) if settings.key is None else loudest_asker(arrays, settings.key)
+    key = settings.key
+    return query, int(np.nan_to_num(arrays.weights[query]).argmax()) if key is None else key
+
+
 def loudest_query(arrays: HeadArrays) -> int:
     """The token that gives another one the largest share, among those that see as many keys as any."""
     seen = arrays.visible.sum(axis=1)
@@ -203,9 +239,17 @@ def loudest_query(arrays: HeadArrays) -> int:
     return int(most.argmax())
 
 
-def drawn_keys(weights: Array, query: int) -> tuple[int, ...]:
-    """The keys that are drawn for a query: itself and those that get most of its weight, in the text's order."""
-    if len(weights) <= KEYS:
-        return tuple(range(len(weights)))
-    order = [int(j) for j in np.argsort(-np.nan_to_num(weights), kind="stable") if j != query]
-    return tuple(sorted([query, *order[: KEYS - 1]]))
+def loudest_asker(arrays: HeadArrays, key: int) -> int:
+    """The token that gives a key the largest share: another than itself, where there is one."""
+    column = np.nan_to_num(arrays.weights[:, key])
+    return int(np.where(np.arange(len(column)) == key, -1.0, column).argmax()) if len(column) > 1 else 0
+
+
+def drawn_keys(weights: Array, query: int, key: int) -> tuple[int, ...]:
+    """The keys that are drawn for a query: itself, the one followed, and those that get most of its weight.
+
+    The query itself comes first, the others in the text's order.
+    """
+    chosen = [key] if key != query else []
+    order = [int(j) for j in np.argsort(-np.nan_to_num(weights), kind="stable") if j not in (query, key)]
+    return (query, *sorted([*chosen, *order[: KEYS - 1 - len(chosen)]]))

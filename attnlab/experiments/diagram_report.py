@@ -1,14 +1,23 @@
 """What `attnlab diagram` says beside its drawing: what is on it, in words and as JSON."""
 
+from collections.abc import Sequence
+
 from attnlab.records import Diagram, Figure, Finding, FloatArray, Report
 from attnlab.show.diagrams_matrix import carries_numbers
 from attnlab.show.numbers import number
 
 
-def report(record: Diagram) -> Report:
-    """The drawing's title and what it shows, for those who cannot see it."""
+def report(record: Diagram, *, others: Sequence[str] = ()) -> Report:
+    """The drawing's title and what it shows, for those who cannot see it.
+
+    Args:
+        others: the drawings that there are besides, where nobody asked for this one.
+    """
     heading = f"{record.name} · {record.place}"
-    return Report(heading=heading, parts=[Finding(text=f"{record.title}."), Finding(text=seen(record), kind="note")])
+    parts = [Finding(text=f"{record.title}."), Finding(text=seen(record), kind="note")]
+    if others:
+        parts.append(Finding(text=f"Others: attnlab diagram {', '.join(others[:-1])} or {others[-1]}.", kind="note"))
+    return Report(heading=heading, parts=parts)
 
 
 def seen(record: Diagram) -> str:
@@ -16,16 +25,24 @@ def seen(record: Diagram) -> str:
     w = record.widths
     if record.kind == "roles":
         shown = f"{len(record.keys)} of {w.n:,} keys" if len(record.keys) < w.n else "every key"
-        return f"Drawn: one query against {shown}, scores, softmax, weights, and the values they mix."
+        return (
+            f"Drawn: one token through W_Q, W_K and W_V, its query against {shown}, scores, softmax, weights, and the "
+            "values they mix."
+        )
     if record.kind == "projections":
         return (
             f"Drawn: W_Q and W_K from {w.d_model:,} to {w.d_k:,} numbers, W_V to {w.d_v:,}, and one token through them."
         )
     if record.kind == "attention":
         scale = f"÷ √{w.d_k}" if record.usual_scale else f"× {number(record.scale)}"
-        return f"Drawn: X to Q, K and V, their products, the scale factor {scale}, softmax, values."
+        return (
+            f"Drawn: X to Q, K and V, their products, the scale factor {scale}, softmax, values; one token's "
+            "row framed in each."
+        )
     if record.kind == "parallel":
-        return "Drawn: every matrix product with its shapes to scale, and what runs at once in each."
+        return (
+            "Drawn: every matrix with its shape, the operations that lead from one to the next, and what runs at once."
+        )
     steps = ", ".join(f"{name} {number(value)}" for name, value in record.form.norms.items())
     return f"Drawn: the block's steps and its residual path, with the mean length of a token at each: {steps}."
 
@@ -39,6 +56,7 @@ def document(record: Diagram) -> dict[str, object]:
         "widths": dict(vars(record.widths)),
         "scale": record.scale,
         "query": record.query,
+        "key": record.key,
         "keys": list(record.keys),
         "tokens": list(record.tokens),
         "matrices": [
@@ -52,7 +70,7 @@ def matrices(record: Diagram) -> list[tuple[str, FloatArray]]:
     """The head's matrices by name; the weights of the joined heads are no head's own."""
     a = record.arrays
     named = {"X": a.x, "W_Q": a.w_q, "W_K": a.w_k, "W_V": a.w_v, "Q": a.q, "K": a.k, "V": a.v}
-    return list({**named, "products": a.products, "weights": a.weights, "O": a.output}.items())
+    return list({**named, "products": a.products, "weights": a.weights, "A": a.output}.items())
 
 
 def listed(values: FloatArray) -> list[list[float]] | None:

@@ -1,5 +1,7 @@
 """What the drawings of `attnlab diagram` say: titles, places, and the parts of a block in a few words."""
 
+import numpy as np
+
 from attnlab.files.config import Config
 from attnlab.maths.architecture import BlockSpec, Rotary
 from attnlab.records import HeadArrays
@@ -24,18 +26,19 @@ _POSITIONS = {
 }
 
 
-def title(kind: str, spec: BlockSpec, layers: int, arrays: HeadArrays, tokens: tuple[str, ...], query: int) -> str:
+def title(
+    kind: str, spec: BlockSpec, layers: int, arrays: HeadArrays, tokens: tuple[str, ...], query: int, key: int
+) -> str:
     """What the drawing says, in words."""
     if kind == "roles":
-        return roles_title(arrays, tokens, query)
+        return roles_title(arrays, tokens, query, key)
     if kind == "projections":
         return f"Three views of every token: {spec.d_model:,} numbers become a query, a key and a value"
     if kind == "attention":
         return "Compare, scale, softmax, mix: what one attention head does"
     if kind == "parallel":
-        steps = "four" if spec.output_projection else "three"
         who = f"All {len(arrays.x):,} tokens at once" if len(arrays.x) > 1 else "One token"
-        return f"{who}, in {steps} rounds of matrix products"
+        return f"{who}: four rounds of matrix operations, and no loop over tokens"
     stacked = f"{layers} blocks" if layers > 1 else "One block"
     if spec.d_ff is None:
         return f"{stacked} with one residual path, {_normalised(spec)}"
@@ -46,14 +49,17 @@ def _normalised(spec: BlockSpec) -> str:
     return f"{NORMS[spec.norm]} {_POSITIONS[spec.norm_position]}"
 
 
-def roles_title(arrays: HeadArrays, tokens: tuple[str, ...], query: int) -> str:
-    """Who asks, and who answers loudest."""
+def roles_title(arrays: HeadArrays, tokens: tuple[str, ...], query: int, key: int) -> str:
+    """Who asks, and who answers loudest; the key that is followed, where it is another one."""
     weights = arrays.weights[query]
-    key = int(weights.argmax())
+    loudest = int(np.nan_to_num(weights).argmax())
     asking = token_name(tokens, query)
-    answering = "its own" if key == query else token_name(tokens, key)
-    every = "every key" if arrays.visible[query].all() else "every key it sees"
-    return f"{asking[0].upper() + asking[1:]} asks {every}; {answering} answers loudest ({weights[key]:.2f})"
+    answering = "its own" if loudest == query else token_name(tokens, loudest)
+    asked = "every key" if arrays.visible[query].all() else "every key it sees"
+    if key != loudest:
+        got = f"{weights[key]:.2f}" if arrays.visible[query, key] else "hidden"
+        asked = f"{'its own' if key == query else token_name(tokens, key)} ({got})"
+    return f"{asking[0].upper() + asking[1:]} asks {asked}; {answering} answers loudest ({weights[loudest]:.2f})"
 
 
 def token_name(tokens: tuple[str, ...], index: int) -> str:

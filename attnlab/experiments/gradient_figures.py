@@ -1,4 +1,4 @@
-"""The figure of the gradient experiment: the softmax's Jacobian above, what reaches the query beneath."""
+"""The figure of the gradient experiment: the gradient's magnitude with and without 1/√d_k, and what most rows get."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from attnlab.experiments.gradient_rows import VALUE_WIDTH
 from attnlab.records import Figure, Line, Mark, Panels, Quantity, Series
 from attnlab.theory.gradients import claimed_exponent
 
-#: The claimed law is drawn from the lowest number of its panel to so many times the highest.
+#: The claimed law is drawn from the first point that is measured to so many times the highest.
 LEAVES_AT = 2.0
 #: Below this share of the largest, a number is not drawn: it would press all others into a strip.
 LOWEST = 1e-6
@@ -20,7 +20,7 @@ def figures(record: GradientRecord) -> list[Figure]:
     """One figure of two panels; none for a single d_k."""
     if len(record.rows) < 2:
         return []
-    panels = Panels(title=title(record), panels=[jacobian_panel(record), query_panel(record)])
+    panels = Panels(title=title(record), panels=[magnitude_panel(record), rows_panel(record)])
     return [Figure(name="gradient", drawable=panels)]
 
 
@@ -33,42 +33,41 @@ def title(record: GradientRecord) -> str:
     return "Without 1/√d_k the gradient that reaches the query grows; with it, it stays"
 
 
-def jacobian_panel(record: GradientRecord) -> Series:
-    """Mean tr J, scaled and unscaled, beside its exact law; and the law that is claimed."""
-    name = "jacobian_trace_mean"
-    widths = [row.d_k for row in record.rows]
-    laws = {
-        "exact, unscaled": [row.predicted_unscaled.jacobian_trace_mean for row in record.rows],
-        "exact, scaled": [row.predicted_scaled.jacobian_trace_mean for row in record.rows],
-    }
-    theory = [Line(label=label, x=widths, y=y, kind="theory") for label, y in laws.items()]
-    lines = [measured(record, name, "unscaled", scaled=False), measured(record, name, "scaled", scaled=True)]
+def magnitude_panel(record: GradientRecord) -> Series:
+    """The root mean square of ‖∂L/∂q‖ with and without 1/√d_k, joined, and the law that is claimed for the latter."""
+    name = "query_gradient_rms"
+    lines = [
+        measured(record, name, "without 1/√d_k", scaled=False),
+        measured(record, name, "with 1/√d_k", scaled=True),
+    ]
     return Series(
-        title="",
+        title="The gradient's magnitude, over all rows (root mean square)",
         x_axis="d_k",
-        y_axis="mean tr ∂p/∂s",
-        lines=[*lines, *theory, claimed(record, lines)],
+        y_axis="‖∂L/∂q‖",
+        lines=[*lines, claimed(record, lines)],
         log_x=True,
         log_y=True,
         marks=[Mark(x=record.freezing_point, label="")],  # named beneath, where there is room
+        joined=True,
     )
 
 
-def query_panel(record: GradientRecord) -> Series:
-    """The median and the 99th percentile of ‖∂L/∂q‖, scaled and unscaled."""
+def rows_panel(record: GradientRecord) -> Series:
+    """The median and the 99th percentile of ‖∂L/∂q‖, with and without 1/√d_k."""
     return Series(
-        title="",
-        x_axis="d_k",
+        title="What is left for most rows: the median, beside the 99th percentile",
+        x_axis="d_k, the width of queries and keys",
         y_axis=f"‖∂L/∂q‖  (d_v = {VALUE_WIDTH})",
         lines=[
-            measured(record, "query_gradient_p99", "99th percentile, unscaled", scaled=False),
-            measured(record, "query_gradient_p99", "99th percentile, scaled", scaled=True),
-            measured(record, "query_gradient_median", "median, unscaled", scaled=False),
-            measured(record, "query_gradient_median", "median, scaled", scaled=True),
+            measured(record, "query_gradient_p99", "99th percentile, without", scaled=False),
+            measured(record, "query_gradient_p99", "99th percentile, with 1/√d_k", scaled=True),
+            measured(record, "query_gradient_median", "median, without", scaled=False),
+            measured(record, "query_gradient_median", "median, with 1/√d_k", scaled=True),
         ],
         log_x=True,
         log_y=True,
         marks=[Mark(x=record.freezing_point, label="2 ln n")],
+        joined=True,
     )
 
 
@@ -87,9 +86,10 @@ def measured(record: GradientRecord, name: str, label: str, *, scaled: bool) -> 
 
 
 def claimed(record: GradientRecord, lines: Sequence[Line]) -> Line:
-    """exp‖s‖ times a constant that has it cross the panel: it does so within a fraction of the first d_k."""
-    first = record.rows[0]
-    lowest, highest = (end(y for line in lines for y in line.y) for end in (min, max))
-    growth = np.linspace(0, math.log(LEAVES_AT * highest / lowest), 30)
+    """exp‖s‖ from the first point measured without the factor on: off the page within a fraction of the next d_k."""
+    first, without = record.rows[0], lines[0]
+    highest = max(y for line in lines for y in line.y)
+    growth = np.linspace(0, max(math.log(LEAVES_AT * highest / without.y[0]), 1.0), 30)
     widths = np.square(claimed_exponent(first.n, first.d_k) + growth) / first.n
-    return Line(label="∝ exp‖s‖, as claimed", x=widths.tolist(), y=(lowest * np.exp(growth)).tolist(), kind="claimed")
+    heights = without.y[0] * np.exp(growth)
+    return Line(label="as claimed: leaves the page", x=widths.tolist(), y=heights.tolist(), kind="claimed")

@@ -3,6 +3,7 @@
 import numpy as np
 
 from attnlab.experiments.inspect import InspectRecord
+from attnlab.experiments.inspect_pictures import hidden_in_small
 from attnlab.experiments.inspect_report import shown_grid
 from attnlab.experiments.inspect_words import (
     TITLES,
@@ -71,7 +72,12 @@ def contact_sheet(record: InspectRecord) -> GridSheet:
         title=sinks_in_words(record).rstrip("."),
         grids=[
             [
-                Grid(title=f"head {layers[i]}.{head}", values=pictures[i * len(heads) + k], quantity=quantity)
+                Grid(
+                    title=f"head {layers[i]}.{head}",
+                    values=pictures[i * len(heads) + k],
+                    hidden=hidden_in_small(record.specs[layers[i]], record.n),
+                    quantity=quantity,
+                )
                 for k, head in list(enumerate(heads))[start : start + across]
             ]
             for i, start in lines

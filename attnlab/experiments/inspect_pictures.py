@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attnlab.maths.architecture import BlockSpec
 from attnlab.maths.heads import Head
 from attnlab.maths.precision import Array
 from attnlab.maths.sampled_rows import sampled_rows
@@ -67,6 +68,28 @@ def sampled_picture(head: Head, queries: Array, edges: Array) -> Array:
         for rows in np.split(queries, range(height, len(queries), height))
     ]
     return np.concatenate(parts)
+
+
+def hidden_cells(spec: BlockSpec, first: Array, last: Array, edges: Array) -> Array | None:
+    """The cells of a picture in which no query may see any key, boolean; None where there are none.
+
+    Args:
+        first, last: (rows,), the first and the last query of each row.
+        edges: (columns + 1,), where the stretches of keys begin, and their number.
+    """
+    nearest, furthest = edges[:-1] - last[:, None], edges[1:] - 1 - first[:, None]  # the least and largest j − i
+    hidden = np.zeros(nearest.shape, bool)
+    if spec.causal:
+        hidden |= nearest > 0
+    if spec.window is not None:
+        hidden |= (furthest <= -spec.window) if spec.causal else (furthest < -spec.window) | (nearest > spec.window)
+    return hidden if hidden.any() else None
+
+
+def hidden_in_small(spec: BlockSpec, n: int) -> Array | None:
+    """`hidden_cells` of a small picture of n tokens."""
+    edges = edges_of(n, SMALL)
+    return hidden_cells(spec, edges[:-1], edges[1:] - 1, edges)
 
 
 def whole_shown(layer: int, head: int, weights: Array) -> Shown:

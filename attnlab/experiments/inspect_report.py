@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from attnlab.experiments.inspect import InspectRecord, ModelFacts
 from attnlab.experiments.inspect_findings import KINDS, HeadFinding, Kind, named, percent
-from attnlab.experiments.inspect_pictures import SMALL, Shown
+from attnlab.experiments.inspect_pictures import SMALL, Shown, hidden_cells
 from attnlab.experiments.inspect_words import (
     TITLES,
     head_in_words,
@@ -108,10 +108,12 @@ def statistic_part(record: InspectRecord) -> Part:
 def shown_grid(record: InspectRecord, shown: Shown) -> Grid:
     """The matrix of the head that is shown, or some queries of it on stretches of keys."""
     name, queries, keys = f"Head {shown.layer}.{shown.head}", len(shown.queries), len(shown.edges) - 1
+    hidden = hidden_cells(record.specs[shown.layer], shown.queries, shown.queries, shown.edges)
     if shown.is_whole:
         return Grid(
             title=f"{name}: who attends to whom (a row looks at the columns; each row sums to 1)",
             values=shown.weights,
+            hidden=hidden,
             row_labels=record.tokens,
             column_labels=record.tokens,
         )
@@ -119,6 +121,7 @@ def shown_grid(record: InspectRecord, shown: Shown) -> Grid:
     return Grid(
         title=f"{name}: {queries} of {record.n:,} queries, their weight on {stretches} (each row sums to 1)",
         values=shown.weights,
+        hidden=hidden,
         row_axis=f"query ({queries} of {record.n:,}, evenly apart)",
         column_axis="stretch of keys",
     )

@@ -1,6 +1,7 @@
 """The figures of a run: the matrix, all heads side by side, the scores over what was predicted, and the steps."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def streamed_figures(record: RunRecord) -> list[Figure]:
 
 def retitled(grid: Grid, title: str) -> Grid:
     """The same grid under another title."""
-    return Grid(title=title, values=grid.values, row_labels=grid.row_labels, column_labels=grid.column_labels)
+    return replace(grid, title=title)
 
 
 def head_sheet(record: RunRecord) -> GridSheet:
@@ -58,7 +59,7 @@ def head_sheet(record: RunRecord) -> GridSheet:
         title=counted(len(record.heads), "head") + spread_of_heads(record) + sink_in_words(record),
         grids=[
             [
-                Grid(title=head_name(record, head), values=head.weights)
+                Grid(title=head_name(record, head), values=head.weights, hidden=head.rows and head.rows.hidden)
                 for head in record.heads
                 if head.layer == layer and head.weights is not None
             ]

@@ -43,6 +43,11 @@ class Rows(NamedTuple):
         scores: Array = self.scores.ravel() if self.visible is None else self.scores[self.visible]
         return scores
 
+    @property
+    def hidden(self) -> Array | None:
+        """Which keys a mask hides, boolean, (rows, m); None: none of them."""
+        return None if self.visible is None or self.visible.all() else ~self.visible
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadResult:

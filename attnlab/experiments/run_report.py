@@ -163,6 +163,7 @@ def weights_grid(record: RunRecord, head: HeadResult) -> Grid | None:
     return Grid(
         title=f"Who attends to whom{of} (a row looks at the columns; each row sums to 1)",
         values=head.weights,
+        hidden=None if head.rows is None else head.rows.hidden,
         row_labels=record.tokens,
         column_labels=record.tokens if record.n == record.m else (),
     )

@@ -26,6 +26,7 @@ def sampled_grid(record: RunRecord, rows: Rows, name: str) -> Grid:
     return Grid(
         title=f"Who attends to whom{name}: {len(rows.queries)} of {record.n:,} queries{each} (each row sums to 1)",
         values=np.add.reduceat(rows.weights.astype(np.float64), edges[:-1], axis=1),
+        hidden=None if rows.hidden is None else np.logical_and.reduceat(rows.hidden, edges[:-1], axis=1),
         row_labels=[label(record, i) for i in rows.queries] if record.n == record.m else (),
         column_labels=[f"{edge:,}" if each else label(record, edge) for edge in edges[:-1]],
         column_axis="first key of the stretch" if each else "key",

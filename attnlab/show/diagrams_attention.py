@@ -1,18 +1,18 @@
-"""Attention: X to Q, K and V, all products, the scale factor, the softmax, and the values mixed by its weights."""
+"""Attention: X to Q, K and V, all products, the scale factor, the softmax, and the values mixed by its weights.
+
+One token is followed through it: x_i, q_i, its scores, its weights and a_i are framed rows, k_j and v_j those of
+another token. What a mask hides is hatched.
+"""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
 
-from attnlab.records import Diagram, FloatArray
+from attnlab.records import BoolArray, Diagram, FloatArray
 from attnlab.show.diagrams_canvas import MARGIN, PAPER, TEXT, WIDTH, Canvas, Size, measured, wrapped
-from attnlab.show.diagrams_matrix import (
-    Look,
-    darker,
-    draw_matrix,
-    numbered,
-)
+from attnlab.show.diagrams_matrix import ROUNDED, Look, darker, draw_matrix, numbered
+from attnlab.show.encoding import unblank
 from attnlab.show.numbers import number
 from attnlab.show.palette import KEY, OUTPUT, QUERY, VALUE
 
@@ -22,10 +22,12 @@ NEUTRAL = "#8a8a8a"
 _HEAD, _HEAD_WIDTH = 34.0, 60.0
 _BADGE_TEXT, _BADGE_HEIGHT = 22.0, 46.0
 _SOFTMAX = 58.0
-#: Sides of matrices that are only shaded.
-_LEAST, _MOST = 34.0, 74.0
-#: With numbers: X's box, the least between two things, the way of V past the weights, scale and softmax in a column.
-_SOURCE, _APART, _RAIL, _CHAIN = 92.0, 10.0, 14.0, 110.0
+#: Sides of matrices that are only shaded; the least height of a framed row.
+_LEAST, _MOST, _FRAME = 34.0, 74.0, 4.0
+#: With numbers: the least between two things, the way of V past the weights, scale and softmax in a column.
+_APART, _RAIL, _CHAIN = 10.0, 14.0, 110.0
+#: What a framed row's name takes at a matrix's left; where the weights and V meet.
+_LABEL, _MIX = 22.0, 351.0
 
 
 class _Part(NamedTuple):
@@ -34,7 +36,14 @@ class _Part(NamedTuple):
     symbol: str
     values: FloatArray
     colour: str
-    look: Look
+    #: the row that is framed, what it is called, and the column that is framed in it
+    row: int
+    label: str
+    column: int | None = None
+    #: what the matrix is, in a word
+    word: str = ""
+    hidden: BoolArray | None = None
+    look: Look = Look(Size(0.0, 0.0))
 
 
 def draw_attention(canvas: Canvas, diagram: Diagram) -> None:
@@ -44,96 +53,132 @@ def draw_attention(canvas: Canvas, diagram: Diagram) -> None:
         _in_shades(canvas, diagram, _shaded_parts(diagram))
     else:
         _in_numbers(canvas, diagram, parts)
-    _notes(canvas, diagram)
+    _notes(canvas, diagram, in_numbers=parts is not None)
 
 
-def _values(diagram: Diagram) -> dict[str, tuple[str, FloatArray, str]]:
-    """name -> symbol, numbers and colour. What a query cannot see is blank."""
-    arrays = diagram.arrays
+def _parts(diagram: Diagram) -> dict[str, _Part]:
+    """name -> the matrix, whatever it will look like."""
+    arrays, i, j = diagram.arrays, diagram.query, diagram.key
+    hidden = ~arrays.visible
+    scores, weights = (np.where(hidden, np.nan, values) for values in (arrays.products, arrays.weights))
     return {
-        "X": ("X", arrays.x, NEUTRAL),
-        "Q": ("Q", arrays.q, QUERY),
-        "K": ("K", arrays.k, KEY),
-        "V": ("V", arrays.v, VALUE),
-        "S": (r"QK^{\top}", arrays.products, NEUTRAL),
-        "A": ("A", np.where(arrays.visible, arrays.weights, np.nan), NEUTRAL),
-        "O": (r"O=A\,V", arrays.output, OUTPUT),
+        "X": _Part("X", arrays.x, NEUTRAL, i, "x_i"),
+        "Q": _Part("Q", arrays.q, QUERY, i, "q_i"),
+        "K": _Part("K", arrays.k, KEY, j, "k_j"),
+        "V": _Part("V", arrays.v, VALUE, j, "v_j"),
+        "S": _Part(r"QK^{\top}", scores, NEUTRAL, i, r"q_i\cdot k_j", j, "scores", hidden),
+        "weights": _Part(r"\alpha", weights, NEUTRAL, i, r"\alpha_{ij}", j, "weights", hidden),
+        "A": _Part(r"A=\alpha V", arrays.output, OUTPUT, i, "a_i", None, "output"),
     }
 
 
 def _numbered_parts(diagram: Diagram) -> dict[str, _Part] | None:
-    """Every matrix but X with its numbers; None where they do not fit side by side."""
+    """Every matrix with its numbers, of X the row alone; None where they do not fit side by side."""
     wide = WIDTH - 2 * MARGIN
-    rooms = {"S": wide * 0.41, "A": wide * 0.36}
-    found = {}
-    for name, (symbol, values, colour) in _values(diagram).items():
-        look = Look(Size(_SOURCE, 24.0)) if name == "X" else numbered(values, rooms.get(name, wide / 3 - 10))
+    rooms = {"S": wide * 0.41, "weights": wide * 0.36}
+    found = _parts(diagram)
+    for name, part in found.items():
+        if name == "X":
+            row = part.values[part.row][None, :]
+            found[name] = part._replace(values=row, row=0, look=numbered(row, wide / 2) or Look(Size(92.0, 20.0)))
+            continue
+        look = numbered(part.values, rooms.get(name, wide / 3 - 10 - _LABEL))
         if look is None:
             return None
-        found[name] = _Part(symbol, values, colour, look)
+        found[name] = part._replace(look=look)
     w = {name: part.look.size.width for name, part in found.items()}
-    first = max(w["Q"], w["S"]) / 2 + w["Q"] / 2 + w["K"] + w["V"] + 2 * _APART
-    second = w["S"] + w["A"] + _badge_width(diagram) + _RAIL + 4 * _APART
+    first = max(w["Q"] + 2 * _LABEL, w["S"]) / 2 + w["Q"] / 2 + w["K"] + w["V"] + 2 * (_APART + _LABEL)
+    second = w["S"] + w["weights"] + _badge_width(diagram) + _RAIL + 4 * _APART
     return found if max(first, second) <= wide else None
 
 
 def _shaded_parts(diagram: Diagram) -> dict[str, _Part]:
     """Every matrix in shades; its sides grow with their dimensions, but more slowly."""
     found = {}
-    for name, (symbol, values, colour) in _values(diagram).items():
-        height, width = (_side(cells) for cells in values.shape)
-        found[name] = _Part(symbol, values, colour, Look(Size(width, height)))
+    for name, part in _parts(diagram).items():
+        height, width = (side(cells) for cells in part.values.shape)
+        found[name] = part._replace(look=Look(Size(width, height)))
     return found
 
 
-def _side(cells: int) -> float:
-    return min(_MOST, _LEAST + 5.0 * math.log2(cells))
+def side(cells: int, least: float = _LEAST, most: float = _MOST) -> float:
+    """The length of a matrix's side that is not drawn to scale: it grows with the logarithm of its cells."""
+    return float(min(most, least + 5.0 * math.log2(cells)))
 
 
-def _place(canvas: Canvas, part: _Part, x: float, y: float, name: str) -> None:
-    """A matrix around x, from y down: its name, its shape, itself."""
+def _place(canvas: Canvas, part: _Part, x: float, y: float, name: str, *, beneath: float | None = None) -> None:
+    """A matrix around x, from y down: its name, its shape, itself, and its framed row.
+
+    Args:
+        beneath: the row's name, and a word for the matrix, stand beneath it, around x or, where this is not 0, left of
+            x by so much; None: the row's name stands at its left.
+    """
     rows, columns = part.values.shape
     canvas.formula(x, y + 9, part.symbol)
     canvas.write(x, y + 26, f"{rows:,} × {columns:,}")
-    draw_matrix(canvas, x - part.look.size.width / 2, y + _HEAD, part.look, part.values, part.colour, name=name)
+    left, top, size = x - part.look.size.width / 2, y + _HEAD, part.look.size
+    draw_matrix(canvas, left, top, part.look, part.values, part.colour, hidden=part.hidden, name=name)
+    middle = _frame_row(canvas, part, left, top)
+    if beneath is None:
+        canvas.formula(left - 5, max(middle, top + 10), part.label, align="right")
+        return
+    align = "right" if beneath else "center"
+    canvas.formula(x - beneath, top + size.height + 13, part.label, align=align)
+    canvas.write(x - beneath, top + size.height + 30, part.word, align=align)
+
+
+def _frame_row(canvas: Canvas, part: _Part, x: float, y: float) -> float:
+    """A frame around the row that is followed, and around a cell of it; the height of its middle line."""
+    rows, columns = part.values.shape
+    size: Size = part.look.size
+    high, wide = size.height / rows, size.width / columns
+    frame = max(high, _FRAME)
+    top = min(max(y + (part.row + 0.5) * high - frame / 2, y), y + size.height - frame)
+    canvas.box(x, top, size.width, frame, fill="none", line=1.4, layer=5.4, name=f"row {part.label}")
+    if part.column is not None:
+        cell, out, thick = max(wide, _FRAME), *((0.0, 2.6) if part.look.texts else (1.5, 1.4))
+        left = x + (part.column + 0.5) * wide - cell / 2 - out
+        sides = (cell + 2 * out, frame + 2 * out)
+        canvas.box(left, top - out, *sides, fill="none", line=thick, layer=5.5, name=f"cell {part.label}")
+    return float(top + frame / 2)
 
 
 def _in_shades(canvas: Canvas, diagram: Diagram, parts: dict[str, _Part]) -> None:
     """Projections above, the rest from left to right beneath them."""
-    first = MARGIN + max(parts["X"].look.size.width, parts["S"].look.size.width) / 2
-    last = WIDTH - MARGIN - max(parts["O"].look.size.width, _HEAD_WIDTH) / 2
-    at = {"X": first, "S": first, "Q": 150.0, "K": 244.0, "A": 297.0, "V": 351.0, "O": last}
+    sizes = {name: part.look.size for name, part in parts.items()}
+    at = {"X": MARGIN + _LABEL + sizes["X"].width / 2, "Q": 173.0, "K": 279.0, "V": 385.0, "weights": 297.0}
+    at["S"] = MARGIN + max(sizes["S"].width, _HEAD_WIDTH) / 2
+    at["A"] = WIDTH - MARGIN - max(sizes["A"].width, _HEAD_WIDTH) / 2
     top = canvas.bottom + 34
     for name in "XQKV":
         _place(canvas, parts[name], at[name], top, name)
     _fan(canvas, parts, at, top, top - 22)
-    below = top + _HEAD + max(parts[name].look.size.height for name in "XQKV")
+    below = top + _HEAD + max(sizes[name].height for name in "XQKV")
     second = below + 36
     _join(canvas, parts, at, top + _HEAD, below + 16, second)
-    for name in "SAO":
-        _place(canvas, parts[name], at[name], second, name)
-    middle = second + _HEAD + parts["S"].look.size.height / 2
-    right = at["S"] + parts["S"].look.size.width / 2
-    wide, softmax = _badge_width(diagram), 194.0
+    for name in ("S", "weights", "A"):
+        _place(canvas, parts[name], at[name], second, name, beneath=0)
+    middle = second + _HEAD + sizes["S"].height / 2
+    right, wide, softmax = at["S"] + sizes["S"].width / 2, _badge_width(diagram), 194.0
     badge = (right + softmax - wide) / 2
     canvas.line([(right, middle), (badge, middle)])
     _badge(canvas, diagram, badge, middle)
     canvas.line([(badge + wide, middle), (softmax, middle)])
     _pill(canvas, softmax, middle)
-    canvas.line([(softmax + _SOFTMAX, middle), (at["A"] - parts["A"].look.size.width / 2, middle)])
-    canvas.line([(at["A"] + parts["A"].look.size.width / 2, middle), (at["V"] - 7, middle)])
-    bottom_v = top + _HEAD + parts["V"].look.size.height
-    canvas.line([(at["V"], bottom_v), (at["V"], middle - 7)], colour=darker(VALUE), thick=2.0)
-    canvas.times(at["V"], middle)
-    edge = at["O"] - parts["O"].look.size.width / 2
-    canvas.line([(at["V"] + 7, middle), (edge, middle)], colour=darker(OUTPUT), thick=2.0)
+    canvas.line([(softmax + _SOFTMAX, middle), (at["weights"] - sizes["weights"].width / 2, middle)])
+    canvas.line([(at["weights"] + sizes["weights"].width / 2, middle), (_MIX - 7, middle)])
+    start, lane = top + _HEAD + sizes["V"].height, below + 16
+    way = [(at["V"], start), (at["V"], lane), (_MIX, lane), (_MIX, middle - 7)]
+    canvas.line(way, colour=darker(VALUE), thick=2.0)
+    canvas.times(_MIX, middle)
+    canvas.line([(_MIX + 7, middle), (at["A"] - sizes["A"].width / 2, middle)], colour=darker(OUTPUT), thick=2.0)
 
 
 def _fan(canvas: Canvas, parts: dict[str, _Part], at: dict[str, float], top: float, bus: float) -> None:
     """From X along the top into Q, K and V."""
     right = at["X"] + parts["X"].look.size.width / 2
     middle = top + _HEAD + parts["X"].look.size.height / 2
-    out = max(right + 12, 96.0)
+    out = right + 10
     canvas.line([(right, middle), (out, middle), (out, bus), (at["V"], bus)], head=False)
     for name, colour in zip("QKV", (QUERY, KEY, VALUE), strict=True):
         canvas.line([(at[name], bus), (at[name], top)], colour=darker(colour), thick=2.0)
@@ -186,31 +231,35 @@ def _pill(canvas: Canvas, x: float, y: float) -> None:
 def _in_numbers(canvas: Canvas, diagram: Diagram, parts: dict[str, _Part]) -> None:
     """Three lines: Q, K and V; scores, scale, softmax and weights; the values mixed by them."""
     wide = {name: part.look.size.width for name, part in parts.items()}
-    left, edge = MARGIN + max(wide["Q"], wide["S"]) / 2, WIDTH - MARGIN
-    at = {"Q": left, "S": left, "V": edge - wide["V"] / 2, "A": edge - _RAIL - max(wide["A"], _HEAD_WIDTH) / 2}
-    at["K"] = (left + wide["Q"] / 2 + edge - wide["V"]) / 2
-    top = canvas.bottom + 66
-    _source(canvas, parts["X"], at, top)
+    edge = WIDTH - MARGIN
+    left = MARGIN + max(wide["Q"] / 2 + _LABEL, wide["S"] / 2)
+    at = {"Q": left, "S": left, "V": edge - wide["V"] / 2}
+    at["weights"] = edge - _RAIL - max(wide["weights"], _HEAD_WIDTH) / 2
+    at["K"] = (left + wide["Q"] / 2 + edge - wide["V"] + _LABEL) / 2
+    top = canvas.bottom + 70
+    _source(canvas, diagram, parts["X"], at, top)
     for name in "QKV":
         _place(canvas, parts[name], at[name], top, name)
     below = top + _HEAD + parts["Q"].look.size.height
     height = parts["S"].look.size.height
     second = below + 36 + max(0.0, _CHAIN - height) / 2
     _join(canvas, parts, at, top + _HEAD, below + 15, second)
-    for name in "SA":
-        _place(canvas, parts[name], at[name], second, name)
+    _place(canvas, parts["S"], at["S"], second, "S", beneath=0)
+    _place(canvas, parts["weights"], at["weights"], second, "weights", beneath=8)
     middle = second + _HEAD + height / 2
-    _between(canvas, diagram, (left + wide["S"] / 2, at["A"] - wide["A"] / 2), middle, height / 2)
-    _mix(canvas, parts, at, (below, second + _HEAD + height), middle + max(height, _CHAIN) / 2 + 20)
+    _between(canvas, diagram, (left + wide["S"] / 2, at["weights"] - wide["weights"] / 2), middle, height / 2)
+    _mix(canvas, parts, at, (below, second + _HEAD + height), middle + max(height, _CHAIN) / 2 + 30)
 
 
-def _source(canvas: Canvas, x: _Part, at: dict[str, float], top: float) -> None:
-    """X above, and what is made of it."""
-    bus, middle = top - 26, at["K"]
-    canvas.box(middle - _SOURCE / 2, bus - 34, _SOURCE, 24, fill="#e4e4e4", edge="#5a5a5a", name="X")
-    canvas.formula(middle - 30, bus - 22, "X")
-    canvas.write(middle + 12, bus - 22, f"{x.values.shape[0]} × {x.values.shape[1]}")
-    canvas.line([(middle, bus - 10), (middle, bus)], head=False)
+def _source(canvas: Canvas, diagram: Diagram, x: _Part, at: dict[str, float], top: float) -> None:
+    """x_i above, and what is made of it and of every other token."""
+    bus, middle, size = top - 26, at["K"], x.look.size
+    left, upper = middle - size.width / 2, top - 38 - size.height
+    draw_matrix(canvas, left, upper, x.look, x.values, x.colour, name="X")
+    canvas.formula(left - 5, upper + size.height / 2, x.label, align="right")
+    rows, columns = diagram.arrays.x.shape
+    canvas.write(left + size.width + 8, upper + size.height / 2, f"of X, {rows} × {columns}", align="left")
+    canvas.line([(middle, top - 38), (middle, bus)], head=False)
     canvas.line([(at["Q"], bus), (at["V"], bus)], head=False)
     for name, colour in zip("QKV", (QUERY, KEY, VALUE), strict=True):
         canvas.line([(at[name], bus), (at[name], top)], colour=darker(colour), thick=2.0)
@@ -240,26 +289,30 @@ def _mix(
     canvas: Canvas, parts: dict[str, _Part], at: dict[str, float], starts: tuple[float, float], top: float
 ) -> None:
     """The weights, from above, and V, past them, make O. starts: the y from which V and the weights come."""
-    x, rail = at["A"], WIDTH - MARGIN - 4
-    part, centre = parts["O"], at["K"]
+    x, rail = at["weights"], WIDTH - MARGIN - 4
+    part, centre = parts["A"], at["K"] - 40
     middle = top + _HEAD + part.look.size.height / 2
     canvas.line([(x, starts[1]), (x, middle - 7)])
     canvas.line([(rail, starts[0]), (rail, middle), (x + 7, middle)], colour=darker(VALUE), thick=2.0)
     canvas.times(x, middle)
-    _place(canvas, part, centre - 40, top, "O")
-    canvas.line([(x - 7, middle), (centre - 40 + part.look.size.width / 2, middle)], colour=darker(OUTPUT), thick=2.0)
+    _place(canvas, part, centre, top, "A")
+    canvas.line([(x - 7, middle), (centre + part.look.size.width / 2, middle)], colour=darker(OUTPUT), thick=2.0)
 
 
-def _notes(canvas: Canvas, diagram: Diagram) -> None:
+def _notes(canvas: Canvas, diagram: Diagram, *, in_numbers: bool) -> None:
     """What else happens, in words: to q and k, to the scores, and with the other heads."""
-    said = [_scaled(diagram)] if diagram.arrays.visible.sum() > 1 else []
+    said = [_framed(diagram)]
+    said += [_scaled(diagram)] if diagram.arrays.visible.sum() > 1 else []
     if diagram.prepared:
         said.append(f"Q and K: {', then '.join(diagram.prepared)}.")
     if before := [*diagram.bent, *diagram.masked]:
-        said.append(f"Before the softmax: {', '.join(before)}.")
+        hatched = "" if diagram.arrays.visible.all() else "; hatched: hidden"
+        said.append(f"Before the softmax: {', '.join(before)}{hatched}.")
     if diagram.widths.heads > 1:
         joined = "side by side, times W_O" if diagram.joined else "side by side"
         said.append(f"Then all {diagram.widths.heads} heads {joined}.")
+    if in_numbers:
+        said.append(ROUNDED)
     y = canvas.bottom + 10
     for text in said:
         for line in wrapped(text, WIDTH - 2 * MARGIN):
@@ -274,3 +327,11 @@ def _scaled(diagram: Diagram) -> str:
     if diagram.scale == 1:
         return f"No scale: the scores keep the products' variance, {number(before)}."
     return f"The scale takes the scores' variance from {number(before)} to {number(after)}."
+
+
+def _framed(diagram: Diagram) -> str:
+    """Which tokens i and j are."""
+    tokens = diagram.query, diagram.key
+    names = [f' "{unblank(diagram.tokens[token])}"' if diagram.tokens else "" for token in tokens]
+    i, j = (f"{letter} = {token}{name}" for letter, token, name in zip("ij", tokens, names, strict=True))
+    return f"Framed: {i}, {j}."

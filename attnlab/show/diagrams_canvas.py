@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from attnlab.show.canvas import drawable
+from attnlab.show.canvas import drawable, families
 
 if TYPE_CHECKING:
     from matplotlib.text import Text
@@ -23,7 +23,8 @@ INK, FAINT, PAPER, PANEL, RULE = "#1a1a1a", "#666666", "#ffffff", "#f2f2f2", "#9
 #: A line's thickness, and that of a residual path.
 THIN, THICK = 1.3, 3.6
 _HEAD_LENGTH, _HEAD_WIDTH = 8.0, 6.5
-_FONT, _FORMULA_FONT = "DejaVu Sans", "cm"
+#: A formula's letters in an SVG are letters, too: of fonts whose places are Unicode's.
+_FORMULA_FONT = "stix"
 
 
 class Point(NamedTuple):
@@ -46,7 +47,9 @@ def measured(text: str, size: float = TEXT, bold: bool = False, formula: bool = 
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    font = FontProperties(family=_FONT, size=size, weight="bold" if bold else "normal", math_fontfamily=_FORMULA_FONT)
+    font = FontProperties(
+        family=list(families()), size=size, weight="bold" if bold else "normal", math_fontfamily=_FORMULA_FONT
+    )
     width, height, _ = text_to_path.get_text_width_height_descent(text, font, formula)
     return Size(float(width), float(height))
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnlab.records import FloatArray
+from attnlab.records import BoolArray, FloatArray
 from attnlab.show.diagrams_canvas import INK, PANEL, TEXT, Canvas, Size, measured
+from attnlab.show.hatching import hatch, hidden_runs
 from attnlab.show.heatmap import area_averages
 
 #: Up to this many rows and columns cells carry numbers; up to this many of either they are shaded one by one.
@@ -91,19 +92,31 @@ def numbered(values: FloatArray, room: float) -> Look | None:
 
 
 def draw_matrix(
-    canvas: Canvas, x: float, y: float, look: Look, values: FloatArray, colour: str, *, heads: int = 1, name: str = ""
+    canvas: Canvas,
+    x: float,
+    y: float,
+    look: Look,
+    values: FloatArray,
+    colour: str,
+    *,
+    heads: int = 1,
+    hidden: BoolArray | None = None,
+    name: str = "",
 ) -> None:
     """A matrix from its upper left corner; several heads lie behind it like cards.
 
     Args:
         values: (rows, columns); NaN cells are left blank.
         colour: of its largest value; smaller ones are paler.
+        hidden: (rows, columns), the cells that are hatched: what a mask hides.
     """
     width, height = look.size
     for card in reversed(range(1, min(heads, 3))):
         offset = card * _CARD
         canvas.box(x + offset, y - offset, width, height, fill=mixed(colour, 0.25), edge=darker(colour), line=0.8)
     _shade(canvas, x, y, look, values, colour)
+    if hidden is not None and hidden.any():
+        hatch(canvas.axes, hidden_runs((x, y, *look.size), hidden, _MOST_SHADES), 3.6, name="hidden")
     canvas.box(x, y, width, height, fill="none", edge=darker(colour), line=1.2, layer=5, name=name)
     for row, texts in enumerate(look.texts):
         for column, text in enumerate(texts):
@@ -175,3 +188,6 @@ def lengths(sides: Sequence[int], least: float, most: float) -> dict[int, tuple[
 
 #: The height of a text, for those who lay out around it.
 LINE = TEXT * 1.3
+
+#: What someone who adds up the numbers of a drawing should know.
+ROUNDED = "Each number is rounded as it is drawn; sums are the exact ones'."

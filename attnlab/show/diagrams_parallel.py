@@ -1,135 +1,75 @@
-"""Parallel: attention as matrix products, shapes to scale, and in each round what runs at once.
+"""Parallel: attention as a few matrix operations, and in each of its four rounds what runs at once.
 
-Each product stands as it is worked out: the left matrix beside the result, the right one above it.
+Rounds stand in panels, arrows lead from matrix to matrix. A side grows with the logarithm of its cells: shapes differ
+by factors of hundreds, and what is to scale would be a thread.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from attnlab.records import Diagram, FloatArray
-from attnlab.show.diagrams_attention import NEUTRAL, scale_formula
-from attnlab.show.diagrams_canvas import (
-    FAINT,
-    FORMULA,
-    MARGIN,
-    PANEL,
-    RULE,
-    TEXT,
-    WIDTH,
-    Canvas,
-    Size,
-    measured,
-    wrapped,
-)
-from attnlab.show.diagrams_matrix import Look, draw_matrix, lengths
+from attnlab.records import BoolArray, Diagram, FloatArray
+from attnlab.show.diagrams_attention import NEUTRAL, scale_formula, side
+from attnlab.show.diagrams_canvas import MARGIN, PANEL, PAPER, RULE, TEXT, WIDTH, Canvas, Size, measured, wrapped
+from attnlab.show.diagrams_matrix import Look, darker, draw_matrix
 from attnlab.show.palette import KEY, OUTPUT, QUERY, VALUE
 
-#: The least side of a matrix, and what the longest may be: the largest of these that fits.
-_LEAST, _LONGEST = 8.5, range(104, 40, -4)
-#: Between two matrices that are multiplied, and what the cards of further heads take beside that.
-_GAP, _CARDS = 9.0, 8.0
-_TITLE, _NAME, _EQUATION, _APART, _INSIDE = 26.0, 24.0, 44.0, 8.0, 8.0
-_MARK_LINE, _LINE = 15.0, 19.0
+#: The sides of matrices, and what the cards of further heads take beside and above one.
+_LEAST, _MOST, _CARDS = 42.0, 88.0, 8.0
+#: A panel's title, a matrix's name and shape above it, the way between panels, the room within one.
+_TITLE, _HEAD, _LANE, _INSIDE = 28.0, 38.0, 40.0, 10.0
+#: V's way past the panels; the middles of the columns; where scores and weights stand.
+_RAIL = WIDTH - MARGIN - 3
+_X, _Q, _K, _V = MARGIN + 54, 178.0, 284.0, 390.0
+_SCORES, _WEIGHTS, _HALF = 165.0, 372.0, 219.0
+_WORK, _WORK_WIDTH, _WORK_HEIGHT = 236.0, 66.0, 26.0
+_MARK_LINE = 15.0
 
-#: dimension -> its length, and whether it is cut short
-_Sides = dict[int, tuple[float, bool]]
 
-
-class _Operand(NamedTuple):
+class _Matrix(NamedTuple):
     """A matrix as it is drawn here."""
 
     symbol: str
     values: FloatArray
     colour: str
     heads: int = 1
-
-    def look(self, sides: _Sides) -> Look:
-        """Its sides to scale."""
-        (height, low), (width, narrow) = (sides[side] for side in self.values.shape)
-        return Look(Size(width, height), cut=(low, narrow))
-
-
-class _Round(NamedTuple):
-    """One product: left · above = result."""
-
-    title: str
-    left: _Operand
-    above: _Operand
-    result: _Operand
-    equation: str
-    #: what runs at once, a line or more
-    mark: tuple[str, ...]
+    hidden: BoolArray | None = None
 
     @property
-    def gap(self) -> float:
-        """Between the matrices: cards stand out into it."""
-        return _GAP + (_CARDS if max(part.heads for part in (self.left, self.above, self.result)) > 1 else 0)
+    def size(self) -> Size:
+        height, width = (side(cells, _LEAST, _MOST) for cells in self.values.shape)
+        return Size(width, height)
 
-    def size(self, sides: _Sides) -> Size:
-        """What the three matrices take."""
-        left, above, result = (part.look(sides).size for part in (self.left, self.above, self.result))
-        return Size(left.width + self.gap + result.width, above.height + self.gap + result.height)
+    @property
+    def shape(self) -> str:
+        rows, columns = self.values.shape
+        return f"{rows:,} × {columns:,}"
 
 
 def draw_parallel(canvas: Canvas, diagram: Diagram) -> None:
-    """The projections across the sheet; beneath them compare, mix and join, each in a panel of its own."""
-    rounds = [_compare(diagram), _mix(diagram)] + ([_join(diagram)] if diagram.joined else [])
-    wide = (WIDTH - 2 * MARGIN - _APART * (len(rounds) - 1)) / len(rounds)
-    sides = _sides(diagram, rounds, wide)
-    below = _projections(canvas, diagram, sides, canvas.bottom + 10)
-    lines = max(len(_mark_lines(one.mark, wide)) for one in rounds)
-    tallest = max(one.size(sides).height for one in rounds)
-    for place, one in enumerate(rounds):
-        size = Size(wide, _TITLE + _NAME + _CARDS + tallest + _EQUATION + _mark_height(lines) + _INSIDE)
-        _product(canvas, one, sides, MARGIN + place * (wide + _APART), below + _APART, size, lines)
+    """Project above; beneath it compare and softmax side by side; the output at the foot."""
+    found = _matrices(diagram)
+    first = _project(canvas, diagram, found, canvas.bottom + 12)
+    lane = first + _LANE / 2
+    second, weights = _compare(canvas, diagram, found, first + _LANE, lane)
+    _mix(canvas, diagram, found, second + 14, (lane, weights))
+    _notes(canvas, diagram)
 
 
-def _sides(diagram: Diagram, rounds: list[_Round], wide: float) -> _Sides:
-    """Every dimension's length: as long as lets each product stand in its panel."""
-    w = diagram.widths
-    dimensions = [w.n, w.d_model, w.d_k, w.d_v, *([w.heads * w.d_v] if diagram.joined else [])]
-    for longest in _LONGEST:
-        sides = lengths(dimensions, _LEAST, longest)
-        across = sides[w.d_model][0] + 3 * (_LETTER + max(sides[w.d_k][0], sides[w.d_v][0]) + _CARDS + _APART)
-        if across <= WIDTH - 2 * MARGIN - 50 and all(one.size(sides).width + _CARDS <= wide - 16 for one in rounds):
-            return sides
-    return lengths(dimensions, _LEAST, _LONGEST[-1])
-
-
-def _compare(diagram: Diagram) -> _Round:
+def _matrices(diagram: Diagram) -> dict[str, _Matrix]:
+    """name -> the matrix. What a mask hides is hatched."""
     a, w = diagram.arrays, diagram.widths
-    return _Round(
-        "2  Compare",
-        _Operand("Q", a.q, QUERY, w.heads),
-        _Operand(r"K^{\top}", a.k.T, KEY, w.kv_heads),
-        _Operand("S", a.products, NEUTRAL, w.heads),
-        rf"S=QK^{{\top}}{scale_formula(diagram)}",
-        (f"{w.n:,} × {counted(w.n, 'pair')}", *_of_heads(w.heads)),
-    )
-
-
-def _mix(diagram: Diagram) -> _Round:
-    a, w = diagram.arrays, diagram.widths
-    return _Round(
-        "3  Softmax, mix",
-        _Operand("A", np.where(a.visible, a.weights, np.nan), NEUTRAL, w.heads),
-        _Operand("V", a.v, VALUE, w.kv_heads),
-        _Operand("O", a.output, OUTPUT, w.heads),
-        r"O=\mathrm{softmax}(S)\,V",
-        (counted(w.n, "row"), *_of_heads(w.heads)),
-    )
-
-
-def _join(diagram: Diagram) -> _Round:
-    w = diagram.widths
-    wide = w.heads * w.d_v
-    joined, out = np.full((w.n, wide), np.nan), np.full((w.n, w.d_model), np.nan)
-    left = _Operand("[O]" if w.heads > 1 else "O", joined, OUTPUT)
-    above = _Operand("W_O", np.full((wide, w.d_model), np.nan), OUTPUT)
-    return _Round(
-        "4  Join", left, above, _Operand("T_1", out, OUTPUT), rf"T_1={left.symbol}\,W_O", (counted(w.n, "token"),)
-    )
+    hidden = ~a.visible
+    scores, weights = (np.where(hidden, np.nan, values) for values in (a.products, a.weights))
+    return {
+        "X": _Matrix("X", a.x, NEUTRAL),
+        "Q": _Matrix("Q", a.q, QUERY, w.heads),
+        "K": _Matrix("K", a.k, KEY, w.kv_heads),
+        "V": _Matrix("V", a.v, VALUE, w.kv_heads),
+        "scores": _Matrix(r"QK^{\top}", scores, NEUTRAL, w.heads, hidden),
+        "weights": _Matrix(r"\alpha", weights, NEUTRAL, w.heads, hidden),
+        "A": _Matrix("A", a.output, OUTPUT, w.heads),
+    }
 
 
 def counted(count: int, what: str) -> str:
@@ -137,99 +77,159 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def _of_heads(heads: int) -> tuple[str, ...]:
-    return (f"× {heads} heads",) if heads > 1 else ()
+def _cards(matrix: _Matrix) -> float:
+    return 4.0 * min(matrix.heads - 1, 2)
 
 
-def _mark_lines(mark: tuple[str, ...], wide: float) -> list[str]:
-    return [line for part in mark for line in wrapped(part, wide - 24)]
-
-
-def _mark_height(lines: int) -> float:
-    return lines * _MARK_LINE + 25
-
-
-def _frame(canvas: Canvas, title: str, x: float, y: float, size: Size, mark: tuple[str, ...], lines: int) -> None:
-    """A round's panel: its title above, below it what runs at once."""
-    canvas.box(x, y, size.width, size.height, fill=PANEL, edge=RULE, corner=8, layer=1, name=title)
-    canvas.write(x + 10, y + 15, title, align="left", bold=True, room=size.width - 18)
-    height = _mark_height(lines)
-    top, centre = y + size.height - _INSIDE - height, x + size.width / 2
-    canvas.box(x + _INSIDE, top, size.width - 2 * _INSIDE, height, corner=5, layer=2, line=1.4)
-    canvas.write(centre, top + 12, "all at once", bold=True)
-    said = _mark_lines(mark, size.width)
-    for place, line in enumerate(said):
-        canvas.write(centre, top + 28 + (place + (lines - len(said)) / 2) * _MARK_LINE, line)
-
-
-def _draw(canvas: Canvas, operand: _Operand, sides: _Sides, x: float, y: float) -> Size:
-    look = operand.look(sides)
-    draw_matrix(canvas, x, y, look, operand.values, operand.colour, heads=operand.heads, name=operand.symbol)
-    return look.size
-
-
-def _product(canvas: Canvas, one: _Round, sides: _Sides, x: float, y: float, size: Size, lines: int) -> None:
-    """A product in its panel; the results of all panels stand on one line."""
-    _frame(canvas, one.title, x, y, size, one.mark, lines)
-    whole = one.size(sides)
-    left, result = one.left.look(sides).size, one.result.look(sides).size
-    bottom = y + size.height - _INSIDE - _mark_height(lines) - _EQUATION
-    start, low = x + (size.width - whole.width - _cards(one.result)) / 2, bottom - result.height
-    right = start + left.width + one.gap
-    top = bottom - whole.height
-    _draw(canvas, one.above, sides, right, top)
-    _draw(canvas, one.left, sides, start, low)
-    _draw(canvas, one.result, sides, right, low)
-    canvas.formula(start + left.width / 2, low - 11 - _cards(one.left), one.left.symbol)
-    canvas.formula(right + result.width / 2, top - 11 - _cards(one.above), one.above.symbol)
-    room = size.width - 10
-    needed = measured(f"${one.equation}$", FORMULA, formula=True).width
-    canvas.formula(x + size.width / 2, bottom + 15, one.equation, size=max(TEXT, min(FORMULA, FORMULA * room / needed)))
-    rows, columns = one.result.values.shape
-    canvas.write(x + size.width / 2, bottom + 33, f"{rows:,} × {columns:,}")
-
-
-def _cards(operand: _Operand) -> float:
-    return 4.0 * min(operand.heads - 1, 2)
-
-
-#: What the letter before a result takes.
-_LETTER = 26.0
-
-
-def _projections(canvas: Canvas, diagram: Diagram, sides: _Sides, top: float) -> float:
-    """X beside Q, K and V, the three matrices above them; the y where the panel ends."""
-    a, w = diagram.arrays, diagram.widths
-    parts = [("Q", a.w_q, a.q_projection, QUERY, w.heads), ("K", a.w_k, a.k_projection, KEY, w.kv_heads)]
-    parts += [("V", a.w_v, a.v, VALUE, w.kv_heads)]
-    cards = _CARDS if w.heads > 1 else 0.0
-    (deep, _), (flat, _) = sides[w.d_model], sides[w.n]
-    size = Size(
-        WIDTH - 2 * MARGIN, _TITLE + 2 * _LINE + 2 * cards + deep + _GAP + flat + 26 + _mark_height(1) + _INSIDE
+def _draw(canvas: Canvas, matrix: _Matrix, x: float, y: float, name: str) -> None:
+    """A matrix around x, from y down."""
+    draw_matrix(
+        canvas,
+        x - matrix.size.width / 2,
+        y,
+        Look(matrix.size),
+        matrix.values,
+        matrix.colour,
+        heads=matrix.heads,
+        hidden=matrix.hidden,
+        name=name,
     )
-    matrices = f"({w.heads} + {w.kv_heads} + {w.kv_heads})" if w.heads > 1 else "3"
-    _frame(canvas, "1  Project", MARGIN, top, size, (f"{counted(w.n, 'token')} × {matrices} projections",), 1)
-    if any(cut for _, cut in sides.values()):
-        canvas.write(WIDTH - MARGIN - 10, top + 15, "to scale; a gap cuts a side short", align="right", colour=FAINT)
-    upper = top + _TITLE + 2 * _LINE + cards
-    lower = upper + deep + _GAP + cards
-    first = MARGIN + 36
-    _result(canvas, _Operand("X", a.x, NEUTRAL), sides, first, lower)
-    pitch = (WIDTH - MARGIN - first - deep) / 3
-    for place, (letter, weights, result, colour, heads) in enumerate(parts):
-        wide = sides[weights.shape[1]][0]
-        left = first + deep + (place + 0.5) * pitch - wide / 2 + 4
-        _draw(canvas, _Operand(f"W_{letter}", weights, colour, heads), sides, left, upper)
-        above = upper - min(cards, 4.0 * (heads - 1))
-        canvas.formula(left + wide / 2, above - 27, f"W_{letter}")
-        canvas.write(left + wide / 2, above - 10, f"{weights.shape[0]:,} × {weights.shape[1]:,}")
-        _result(canvas, _Operand(letter, result, colour, heads), sides, left, lower)
-    return top + size.height
 
 
-def _result(canvas: Canvas, operand: _Operand, sides: _Sides, x: float, y: float) -> None:
-    """A matrix, its letter before it, its shape beneath."""
-    size = _draw(canvas, operand, sides, x, y)
-    canvas.formula(x - 14, y + size.height / 2, operand.symbol)
-    rows, columns = operand.values.shape
-    canvas.write(x + size.width / 2, y + size.height + 12, f"{rows:,} × {columns:,}")
+def _panel(canvas: Canvas, title: str, x: float, y: float, size: Size) -> None:
+    canvas.box(x, y, size.width, size.height, fill=PANEL, edge=RULE, corner=8, layer=1, name=title)
+    canvas.write(x + 10, y + 16, title, align="left", bold=True)
+
+
+def _mark(canvas: Canvas, x: float, y: float, width: float, lines: list[str]) -> None:
+    """What runs at once, in a frame of its own, from y up."""
+    height = _MARK_LINE * len(lines) + 9
+    canvas.box(x, y - height, width, height, corner=5, layer=2, line=1.4, name=f"mark {lines[-1]}")
+    for place, line in enumerate(lines):
+        middle = y - height + 4.5 + (place + 0.5) * _MARK_LINE
+        canvas.write(x + width / 2, middle, line, bold=place == 0, room=width - 6)
+
+
+def _at_once(what: str, heads: int) -> list[str]:
+    return ["all at once:", what, *([f"× {heads} heads"] if heads > 1 else [])]
+
+
+def _project(canvas: Canvas, diagram: Diagram, found: dict[str, _Matrix], top: float) -> float:
+    """X, and Q, K and V that come of it; the y where the panel ends."""
+    w = diagram.widths
+    tallest = max(found[name].size.height for name in "XQKV")
+    bus = top + _TITLE + 14
+    upper = bus + 24 + _HEAD + _CARDS
+    _panel(canvas, "1  Project", MARGIN, top, Size(WIDTH - 2 * MARGIN, upper + tallest + _INSIDE - top))
+    said = f"all at once: {counted(w.n, 'token')} × {w.heads + 2 * w.kv_heads} projections"
+    room = min(measured(said, TEXT, True).width + 14, WIDTH - 2 * MARGIN - 110)
+    _mark(canvas, WIDTH - MARGIN - 8 - room, top + 30, room, [said])
+    x = found["X"]
+    right, middle = _X + x.size.width / 2, upper + tallest - x.size.height / 2
+    out = max(right + 8, 112.0)
+    canvas.line([(right, middle), (out, middle), (out, bus), (_V, bus)], head=False)
+    for name, place, colour in (("Q", _Q, QUERY), ("K", _K, KEY), ("V", _V, VALUE)):
+        name_top = upper + tallest - found[name].size.height - _cards(found[name]) - 37
+        canvas.line([(place, bus), (place, name_top)], colour=darker(colour), thick=2.0)
+        canvas.formula(place + 8, bus + 11, f"W_{name}", align="left")
+    for name, place in zip("XQKV", (_X, _Q, _K, _V), strict=True):
+        matrix = found[name]
+        start = upper + tallest - matrix.size.height
+        _draw(canvas, matrix, place, start, name)
+        canvas.formula(place, start - _cards(matrix) - 26, matrix.symbol)
+        canvas.write(place, start - _cards(matrix) - 10, matrix.shape)
+    return upper + tallest + _INSIDE
+
+
+def _compare(
+    canvas: Canvas, diagram: Diagram, found: dict[str, _Matrix], top: float, lane: float
+) -> tuple[float, float]:
+    """Scores from Q and K, weights from the scores; where the panels end, and where the weights do."""
+    w = diagram.widths
+    scores, weights = found["scores"], found["weights"]
+    rows = [counted(w.n, "row"), f"{w.n:,} × {counted(w.n, 'pair')}"]
+    marks = [_at_once(what, w.heads) for what in rows]
+    marked = _MARK_LINE * len(marks[0]) + 9
+    upper = top + _TITLE + 30 + _CARDS
+    lower = upper + scores.size.height
+    height = lower + 10 + marked + _INSIDE - 2 - top
+    _panel(canvas, "2  Compare", MARGIN, top, Size(_HALF - MARGIN - 4, height))
+    _panel(canvas, "3  Softmax", _HALF + 4, top, Size(_RAIL - 10 - _HALF - 4, height))
+    canvas.line([(_Q, lane - _LANE / 2 - _INSIDE), (_Q, lane)], head=False, colour=darker(QUERY), thick=2.0)
+    way = [(_K, lane - _LANE / 2 - _INSIDE), (_K, lane), (_Q, lane)]
+    canvas.line(way, head=False, colour=darker(KEY), thick=2.0)
+    canvas.line([(_Q, lane + 7), (_Q, upper - _cards(scores))], layer=4.5)
+    canvas.times(_Q, lane)
+    _draw(canvas, scores, _SCORES, upper, "scores")
+    middle = upper + scores.size.height / 2
+    canvas.write(MARGIN + 58, middle - 20, "scores")
+    canvas.formula(MARGIN + 58, middle, scores.symbol)
+    canvas.write(MARGIN + 58, middle + 20, scores.shape)
+    _mark(canvas, MARGIN + 8, top + height - 8, _HALF - MARGIN - 20, marks[1])
+    _turn(canvas, diagram, (_SCORES + scores.size.width / 2, _WEIGHTS - weights.size.width / 2), middle)
+    _draw(canvas, weights, _WEIGHTS, upper, "weights")
+    above = upper - _cards(weights)
+    canvas.write(_WEIGHTS - 10, above - 29, "weights")
+    canvas.formula(_WEIGHTS + 26, above - 28, weights.symbol)
+    canvas.write(_WEIGHTS, above - 11, weights.shape)
+    _mark(canvas, _HALF + 12, top + height - 8, _WEIGHTS - _HALF - 24, marks[0])
+    return top + height, lower
+
+
+def _turn(canvas: Canvas, diagram: Diagram, ends: tuple[float, float], y: float) -> None:
+    """From the scores to the weights: scale above, softmax beneath it."""
+    left, right = ends
+    upper, lower, middle = y - 19, y + 19, _WORK + _WORK_WIDTH / 2
+    canvas.line([(left, upper), (_WORK, upper)])
+    canvas.box(_WORK, upper - _WORK_HEIGHT / 2, _WORK_WIDTH, _WORK_HEIGHT, fill="#000000", corner=5, name="scale")
+    canvas.formula(middle, upper, scale_formula(diagram), colour=PAPER, size=_fitted_size(scale_formula(diagram)))
+    canvas.line([(middle, upper + _WORK_HEIGHT / 2), (middle, lower - _WORK_HEIGHT / 2)])
+    canvas.box(_WORK, lower - _WORK_HEIGHT / 2, _WORK_WIDTH, _WORK_HEIGHT, fill="#d9d9d9", corner=5, name="softmax")
+    canvas.write(middle, lower, "softmax")
+    canvas.line([(_WORK + _WORK_WIDTH, lower), (right, lower)])
+
+
+def _fitted_size(formula: str) -> float:
+    return min(17.0, 17.0 * (_WORK_WIDTH - 8) / measured(f"${formula}$", 17.0, formula=True).width)
+
+
+def _mix(canvas: Canvas, diagram: Diagram, found: dict[str, _Matrix], top: float, starts: tuple[float, float]) -> None:
+    """The weights and V make A. starts: the y of V's way to the rail, and the one from which the weights come."""
+    w, out = diagram.widths, found["A"]
+    lane, weights = starts
+    x = 218.0
+    upper = top + _TITLE + 30 + _cards(out)
+    height = upper + out.size.height + _INSIDE + 2 - top
+    _panel(canvas, "4  Mix", MARGIN, top, Size(_RAIL - 10 - MARGIN, height))
+    middle = upper + out.size.height / 2
+    canvas.line(
+        [(_V, lane - _LANE / 2 - _INSIDE), (_V, lane), (_RAIL, lane), (_RAIL, middle), (_WEIGHTS + 7, middle)],
+        colour=darker(VALUE),
+        thick=2.0,
+    )
+    canvas.line([(_WEIGHTS, weights), (_WEIGHTS, middle - 7)])
+    canvas.times(_WEIGHTS, middle)
+    _draw(canvas, out, x, upper, "A")
+    canvas.line(
+        [(_WEIGHTS - 7, middle), (x + out.size.width / 2 + _cards(out), middle)], colour=darker(OUTPUT), thick=2.0
+    )
+    equation = rf"A=\mathrm{{softmax}}(QK^{{\top}}{scale_formula(diagram)})\,V"
+    canvas.formula(x, top + 18, equation)
+    canvas.write(x, upper - 12 - _cards(out), f"output, {out.shape}")
+    _mark(canvas, MARGIN + 8, top + height - 8, 132, _at_once(counted(w.n, "row"), w.heads))
+
+
+def _notes(canvas: Canvas, diagram: Diagram) -> None:
+    """What else there is, in words."""
+    said = ["Not to scale: a side grows with the logarithm of its cells."]
+    if not diagram.arrays.visible.all():
+        said.append("Hatched: hidden by the mask.")
+    if diagram.widths.heads > 1:
+        joined = "side by side, times W_O" if diagram.joined else "side by side"
+        said.append(f"Then all {diagram.widths.heads} heads {joined}.")
+    y = canvas.bottom + 12
+    for text in said:
+        for line in wrapped(text, WIDTH - 2 * MARGIN):
+            canvas.write(MARGIN, y + TEXT / 2, line, align="left")
+            y += TEXT * 1.4
+    canvas.reach(y)

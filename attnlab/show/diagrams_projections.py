@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from attnlab.records import Diagram, FloatArray
 from attnlab.show.diagrams_canvas import MARGIN, PANEL, RULE, WIDTH, Canvas, Size
-from attnlab.show.diagrams_matrix import Look, darker, draw_matrix, lengths, mixed, numbered
-from attnlab.show.encoding import token_label
+from attnlab.show.diagrams_matrix import ROUNDED, Look, darker, draw_matrix, lengths, mixed, numbered
+from attnlab.show.encoding import unblank
 from attnlab.show.palette import KEY, QUERY, VALUE
 
 #: The input's panel, the matrices' column, the panels of what comes out.
@@ -39,7 +39,8 @@ def draw_projections(canvas: Canvas, diagram: Diagram) -> None:
         _Row("V", "v", "value space", VALUE, arrays.w_v, arrays.v[i], widths.kv_heads),
     ]
     looks = [_look(diagram, row.weights) for row in rows]
-    top = canvas.bottom + 10
+    _headings(canvas, canvas.bottom + 16)
+    top = canvas.bottom + 8
     pitch = max(_LOWEST, *(look.size.height for look in looks)) + _LABELS + _GAP
     middles = [top + pitch * (place + 0.5) - _GAP / 2 for place in range(3)]
     _input(canvas, diagram, top, middles[-1] + pitch / 2 - _GAP / 2)
@@ -49,6 +50,14 @@ def draw_projections(canvas: Canvas, diagram: Diagram) -> None:
         _projection(canvas, diagram, row, look, middle, pitch - _GAP, trunk)
     canvas.line([(trunk, middles[0]), (trunk, middles[-1])], head=False)
     canvas.dot(trunk, middles[1])
+    if all(look.texts for look in looks):
+        canvas.write(MARGIN, canvas.bottom + 14, ROUNDED, align="left")
+
+
+def _headings(canvas: Canvas, y: float) -> None:
+    """What the columns hold."""
+    canvas.write((_MATRIX_FROM + _MATRIX_TO) / 2, y, "projection matrices", bold=True)
+    canvas.write(_OUT + _OUT_WIDTH / 2, y, "projected spaces", bold=True)
 
 
 def _look(diagram: Diagram, values: FloatArray) -> Look:
@@ -69,14 +78,14 @@ def _input(canvas: Canvas, diagram: Diagram, top: float, bottom: float) -> None:
     x = diagram.arrays.x[diagram.query][:, None]
     middle, centre = MARGIN + _INPUT / 2, (top + bottom) / 2
     canvas.box(MARGIN, top, _INPUT, bottom - top, fill=PANEL, edge=RULE, corner=8, name="input space")
-    canvas.write(middle, top + 15, "input space")
+    canvas.write(middle, top + 15, "input space", bold=True)
     canvas.formula(middle, top + 38, rf"d={diagram.widths.d_model}")
     height, cut = _sides(diagram)[diagram.widths.d_model]
     look = numbered(x, _INPUT - 12) or Look(Size(18.0, height), cut=(cut, False))
     draw_matrix(canvas, middle - look.size.width / 2, centre - look.size.height / 2, look, x, _INPUT_COLOUR, name="x")
     below = centre + look.size.height / 2
     canvas.formula(middle, below + 14, rf"x_{{{diagram.query}}}")
-    name = f'"{token_label(diagram.tokens[diagram.query])}"' if diagram.tokens else f"token {diagram.query}"
+    name = f'"{unblank(diagram.tokens[diagram.query])}"' if diagram.tokens else f"token {diagram.query}"
     canvas.write(middle, below + 34, name, room=_INPUT - 8)
 
 
@@ -100,7 +109,8 @@ def _projection(
     )
     rows, columns = row.weights.shape
     shape = f"{rows:,} × {columns:,}" + (f", {row.heads} heads" if row.heads > 1 else "")
-    canvas.formula(centre + cards / 2, middle - look.size.height / 2 - cards - 11, f"W_{row.letter}")
+    dimensions = rf"W_{row.letter}\ \ d\times d_{'v' if row.letter == 'V' else 'k'}"
+    canvas.formula(centre + cards / 2, middle - look.size.height / 2 - cards - 11, dimensions)
     canvas.write(centre + cards / 2, middle + look.size.height / 2 + 11, shape, room=_OUT - _MATRIX_FROM + 14)
     canvas.line([(left + look.size.width + cards, middle), (_OUT, middle)], colour=darker(row.colour))
     _space(canvas, diagram, row, middle, height)

@@ -64,7 +64,12 @@ def visible(text: str) -> str:
 
 def token_label(token: str) -> str:
     """A token as an axis shows it: visible, and in quotes when it is nothing but blanks."""
-    return visible(token) if token.strip(" ") else f"'{token}'"
+    return visible(unblank(token))
+
+
+def unblank(token: str) -> str:
+    """The token, in quotes when it is nothing but blanks."""
+    return token if token.strip(" ") else f"'{token}'"
 
 
 def shortened(text: str, columns: int, ellipsis: str = "…") -> str:

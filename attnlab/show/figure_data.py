@@ -33,10 +33,13 @@ def figure_data(figure: records.Figure) -> tuple[Sequence[str], list[Row]] | Non
             lines: list[Row] = [(name, one.value, one.standard_error, law) for name, one, law in found]
             return ("name", "measured", "standard_error", "predicted"), lines
         case records.Series() as series:
-            return ("line", "kind", "x", "y", "standard_error"), list(_points(series))
+            return ("line", "kind", "x", "y", "standard_error"), list(_points(series.lines))
         case records.Panels() as panels:
             columns = ("panel", "line", "kind", "x", "y", "standard_error")
-            return columns, [(series.y_axis, *point) for series in panels.panels for point in _points(series)]
+            return columns, [(series.y_axis, *point) for series in panels.panels for point in _points(series.lines)]
+        case records.Growth() as growth:
+            columns = ("panel", "line", "kind", "x", "y", "standard_error")
+            return columns, [(panel.y_axis, *point) for panel in growth.panels for point in _points(panel.curves)]
         case unknown:
             assert_never(unknown)
 
@@ -54,8 +57,8 @@ def _cells(maps: records.GridMaps) -> Iterator[Row]:
             yield grid.title, grid.row_labels[row], grid.column_labels[column], value
 
 
-def _points(series: records.Series) -> Iterator[Row]:
-    for line in series.lines:
+def _points(lines: Sequence[records.Line]) -> Iterator[Row]:
+    for line in lines:
         errors: Sequence[float | None] = line.standard_error or [None] * len(line.x)
         for x, y, error in zip(line.x, line.y, errors, strict=True):
             yield line.label, line.kind, x, y, error

@@ -1,7 +1,8 @@
 """A labelled matrix as lines of text: numbers in cells while they fit, then half-block cells, then area averages.
 
 Without colours the same numbers are printed plain, with `*` at the largest of each row, and larger matrices in shade
-characters, darker for more. Cells without a number are "nan", or "?" where a cell is one character.
+characters, darker for more. Cells without a number are "nan", or "?" where a cell is one character; those that a mask
+hides are blank.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from attnlab.records import FloatArray, Grid
+from attnlab.records import BoolArray, FloatArray, Grid
 from attnlab.show.encoding import plain, shortened, token_label, visible
 from attnlab.show.numbers import number, weight
 from attnlab.show.palette import MISSING, Colour, Scale, ink, shade
@@ -33,9 +34,12 @@ _HEADING = 10
 #: Cells from one index on an axis to the next.
 _TICK = 10
 
-_HALF_BLOCK = "▀"
+_HALF_BLOCK, _LOWER_HALF = "▀", "▄"
 _SHADES, _ASCII_SHADES = " ░▒▓█", " .:-=+*#%@"
 _GRADIENT = 16
+
+#: A cell of one character or of half of one: its number; None: blank.
+_Cell = float | None
 
 
 class _Screen(NamedTuple):
@@ -111,17 +115,24 @@ def _style(background: Colour | None, foreground: Colour | None = None, bold: bo
 def _number_cells(grid: Grid, screen: _Screen, room: int) -> list[Text]:
     names = [screen.label(name, room) for name in _names(grid.row_labels, grid.values.shape[0])]
     margin = max(map(cell_len, names))
-    scale = Scale.of(grid.values)
+    scale = Scale.of(grid.visible_values)
     lines = _staggered_headings(grid, screen, margin + 1)
-    for name, row in zip(names, grid.values.astype(float), strict=True):
+    for name, row, hidden in zip(names, grid.visible_values.astype(float), _hidden(grid), strict=True):
         largest = row[np.isfinite(row)].max(initial=0.0)
         line = Text(" " * (margin - cell_len(name)) + name + " ")
-        for value in row:
-            line.append_text(_number_cell(value, value == largest > 0, scale, screen.coloured))
+        for value, blank in zip(row, hidden, strict=True):
+            cell = Text(" " * _CELL) if blank else _number_cell(value, value == largest > 0, scale, screen.coloured)
+            line.append_text(cell)
         lines.append(line)
+    blanks = ["blank: hidden by the mask"] if _hidden(grid).any() else []
     if screen.coloured:
-        return [*lines, _scale_line(scale, screen, margin + 1), _note(grid, screen, ["bold: the largest of its row"])]
-    return [*lines, _note(grid, screen, ["*: the largest of its row"])]
+        notes = ["bold: the largest of its row", *blanks]
+        return [*lines, _scale_line(scale, screen, margin + 1), _note(grid, screen, notes)]
+    return [*lines, _note(grid, screen, ["*: the largest of its row", *blanks])]
+
+
+def _hidden(grid: Grid) -> BoolArray:
+    return np.zeros(grid.values.shape, bool) if grid.hidden is None else grid.hidden
 
 
 def _number_cell(value: float, largest: bool, scale: Scale, coloured: bool) -> Text:
@@ -161,12 +172,17 @@ class _Layout(NamedTuple):
 
 
 def _shaded_cells(grid: Grid, screen: _Screen) -> list[Text]:
-    half = screen.coloured and screen.says(_HALF_BLOCK)
+    half = screen.coloured and screen.says(_HALF_BLOCK + _LOWER_HALF)
     layout = _layout(grid, screen, rows_per_line=2 if half else 1)
-    values = area_averages(grid.values.astype(float), *layout.shape)
+    values = area_averages(grid.visible_values.astype(float), *layout.shape)
+    hidden = area_averages(_hidden(grid).astype(float), *layout.shape) > 1 - 1e-9
     scale = Scale.of(values)
     shades, width = screen.shades, layout.cell_width
-    cells = _half_blocks(values, scale) if half else _shade_characters(values, scale, shades, width)
+    rows = [
+        [None if blank else float(value) for value, blank in zip(*row, strict=True)]
+        for row in zip(values, hidden, strict=True)
+    ]
+    cells = _half_blocks(rows, scale) if half else _shade_characters(rows, scale, shades, width)
     margin = cell_len(layout.margin[0]) + 1
     lines = [Text(" " * margin + heading) for heading in _column_headings(grid, layout, screen)]
     for label, line in zip(layout.margin, cells, strict=True):
@@ -176,8 +192,10 @@ def _shaded_cells(grid: Grid, screen: _Screen) -> list[Text]:
         down, across = (number(old / new) for old, new in zip(grid.values.shape, layout.shape, strict=True))
         what = "tokens" if (grid.row_axis, grid.column_axis) == ("query", "key") else "cells"
         notes.append(f"each cell is the mean over {down} × {across} {what}")
-    if np.isnan(values).any():
+    if np.isnan(values[~hidden]).any():
         notes.append("?: not a number")
+    if hidden.any():
+        notes.append("blank: hidden by the mask")
     return [*lines, _scale_line(scale, screen, margin), _note(grid, screen, notes)]
 
 
@@ -229,32 +247,37 @@ def _column_headings(grid: Grid, layout: _Layout, screen: _Screen) -> list[str]:
     return [line]
 
 
-def _half_blocks(values: FloatArray, scale: Scale) -> list[Text]:
+def _half_blocks(rows: Sequence[Sequence[_Cell]], scale: Scale) -> list[Text]:
     """Two rows a line: the upper one is the half-block's colour, the lower one its background."""
     lines = []
-    for upper, lower in zip_longest(values[::2], values[1::2]):
+    for upper, lower in zip_longest(rows[::2], rows[1::2]):
         line = Text()
         for column, value in enumerate(upper):
-            below = None if lower is None else lower[column]
-            line.append_text(_half_block(value, below, scale))
+            line.append_text(_half_block(value, None if lower is None else lower[column], scale))
         lines.append(line)
     return lines
 
 
-def _half_block(upper: float, lower: float | None, scale: Scale) -> Text:
-    present = [value for value in (upper, lower) if value is not None and np.isfinite(value)]
-    if len(present) < (1 if lower is None else 2):
-        other = shade(scale.fraction(present[0])) if present else MISSING
+def _half_block(upper: _Cell, lower: _Cell, scale: Scale) -> Text:
+    """Two cells, either of which may be blank; below the last row there is none."""
+    present = [value for value in (upper, lower) if value is not None]
+    finite = [value for value in present if np.isfinite(value)]
+    if len(finite) < len(present):
+        other = shade(scale.fraction(finite[0])) if finite else MISSING
         return Text("?", style=_style(other, ink(other)))
-    background = None if lower is None else shade(scale.fraction(lower))
-    return Text(_HALF_BLOCK, style=_style(background, shade(scale.fraction(upper))))
+    colours = [shade(scale.fraction(value)) for value in finite]
+    if upper is None:
+        return Text(_LOWER_HALF, style=_style(None, colours[0])) if colours else Text(" ")
+    return Text(_HALF_BLOCK, style=_style(colours[1] if lower is not None else None, colours[0]))
 
 
-def _shade_characters(values: FloatArray, scale: Scale, shades: str, cell_width: int) -> list[Text]:
-    return [Text("".join(_shade_character(x, scale, shades) * cell_width for x in row)) for row in values]
+def _shade_characters(rows: Sequence[Sequence[_Cell]], scale: Scale, shades: str, cell_width: int) -> list[Text]:
+    return [Text("".join(_shade_character(x, scale, shades) * cell_width for x in row)) for row in rows]
 
 
-def _shade_character(value: float, scale: Scale, shades: str) -> str:
+def _shade_character(value: _Cell, scale: Scale, shades: str) -> str:
+    if value is None:
+        return " "
     return shades[round(scale.fraction(value) * (len(shades) - 1))] if np.isfinite(value) else "?"
 
 

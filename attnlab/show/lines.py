@@ -20,6 +20,8 @@ _ALONE, _STACKED, _BESIDE = 3.8, 2.7, 4.2
 #: Ticks on a logarithmic axis lie at the points, and as far apart as the longest label needs: an axis holds so many
 #: characters.
 _AXIS_CHARACTERS = 68
+#: Points of a legend's line.
+_LEGEND_ROW = 14
 #: A logarithmic axis whose ends are less than this factor apart has numbers between the powers of ten.
 _SHORT_AXIS = 20
 #: Room above and below what is measured and predicted, as a share of its height; a claim may leave the frame.
@@ -47,7 +49,7 @@ def panel_figure(panels: records.Panels) -> "Figure":
     figure = new_figure(panels.title, _STACKED * count + 0.6)
     for axes, series in zip(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0], panels.panels, strict=True):
         _draw(axes, series)
-        axes.set_title(drawable(series.title), loc="left", pad=22 if len(series.lines) > 1 else 6)
+        axes.set_title(drawable(series.title), loc="left", pad=6 + _LEGEND_ROW * _legend_rows(series))
         if series is not panels.panels[-1]:
             axes.set_xlabel("")
     return figure
@@ -70,7 +72,7 @@ def _draw(axes: "Axes", series: records.Series, *, characters: int = _AXIS_CHARA
     for line in of_kind["claimed"]:
         axes.plot(line.x, line.y, color=_CLAIMED, linestyle=(0, (6, 4)), linewidth=1, label=drawable(line.label))
     for line, colour, marker in zip(of_kind["measured"], itertools.cycle(palette.MEASURED), itertools.cycle(_MARKERS)):
-        if series.x_ticks or series.named_ends:
+        if series.x_ticks or series.named_ends or series.joined:
             axes.plot(line.x, line.y, color=colour, linewidth=0.8, alpha=0.5)
         _measured(axes, line, colour, marker)
         ends.append(NamedEnd(line.x[-1], line.y[-1], line.label, colour))
@@ -140,8 +142,17 @@ def legend(axes: "Axes") -> None:
     """Between the title and the axes, where it can hide no point."""
     _, labels = axes.get_legend_handles_labels()
     if labels:
-        columns = TITLE_COLUMNS // (max(map(len, labels)) + 8)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=max(1, columns))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=_legend_columns(labels))
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    return max(1, TITLE_COLUMNS // (max(map(len, labels)) + 8))
+
+
+def _legend_rows(series: records.Series) -> int:
+    """The lines that a panel's legend takes; its title stands above them."""
+    labels = [line.label for line in series.lines if not line.label.startswith("_")]
+    return 0 if len(labels) < 2 or series.named_ends else -(-len(labels) // _legend_columns(labels))
 
 
 def _frame(axes: "Axes", lines: Sequence[records.Line], *, log: bool) -> None:

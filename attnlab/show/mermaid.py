@@ -83,24 +83,28 @@ def _token(diagram: Diagram, index: int) -> str:
 def _roles(diagram: Diagram) -> list[str]:
     arrays, i = diagram.arrays, diagram.query
     lines = [
-        _node("q", f"q{i}", role="query"),
-        *_link(f"x{i}", "q"),
+        _node("x", "embedding", _token(diagram, i)),
+        _node("q", f"query q{i}", "focus: what is looked for", role="query"),
+        *_link("x", "q", says="WQ"),
         _node("soft", "softmax", shape="()"),
         _node("sum", "Σ", shape="(())"),
-        _node("o", f"o{i} = Σ α v", role="output"),
-        *_link("sum", "o"),
+        _node("a", f"output a{i} = Σ α v", role="output"),
+        *_link("sum", "a"),
     ]
     for j in diagram.keys:
         score = f"{arrays.scores[i, j]:.2f}" if arrays.visible[i, j] else "hidden"
         then = f", then {', '.join(diagram.bent)}" if diagram.bent else ""
+        source = "x" if j == i else f"x{j}"
         lines += [
-            _node(f"x{j}", _token(diagram, j)),
-            _node(f"k{j}", f"k{j}", role="key"),
-            _node(f"v{j}", f"v{j}", role="value"),
-            _node(f"s{j}", f"q{i} · k{j} {_scale(diagram)}{then}", f"= {score}"),
-            _node(f"a{j}", f"α = {weight(float(arrays.weights[i, j]))}"),
-            *_link(f"x{j}", f"k{j}", f"s{j}", "soft", f"a{j}", "sum"),
-            *_link(f"x{j}", f"v{j}", "sum"),
+            *([] if j == i else [_node(source, _token(diagram, j))]),
+            _node(f"k{j}", f"key k{j}", "comparison", role="key"),
+            _node(f"v{j}", f"value v{j}", "information", role="value"),
+            _node(f"s{j}", f"score: q{i} · k{j} {_scale(diagram)}{then}", f"= {score}"),
+            _node(f"a{j}", f"weight: α = {weight(float(arrays.weights[i, j]))}"),
+            *_link(source, f"k{j}", says="WK"),
+            *_link(source, f"v{j}", says="WV"),
+            *_link(f"k{j}", f"s{j}", "soft", f"a{j}", "sum"),
+            *_link(f"v{j}", "sum"),
             *_link("q", f"s{j}"),
         ]
     return lines + _other_keys(diagram)
@@ -116,24 +120,23 @@ def _other_keys(diagram: Diagram) -> list[str]:
 
 def _projections(diagram: Diagram) -> list[str]:
     w, i = diagram.widths, diagram.query
-    lines = [_node("x", "input space", f"d = {w.d_model:,}", _token(diagram, i))]
     rows = (("Q", "query", w.d_k, w.heads), ("K", "key", w.d_k, w.kv_heads), ("V", "value", w.d_v, w.kv_heads))
+    matrices, spaces, links = [], [], []
     for letter, role, width, heads in rows:
         many = [f"{heads} heads"] if heads > 1 else []
         bias = f" + b{letter}" if diagram.biased else ""
-        small = letter.lower()
-        lines += [
-            _node(f"w{small}", f"W{letter}", _shape(w.d_model, width), *many, role=role),
-            _node(
-                small,
-                f"{role} space",
-                f"d{'v' if letter == 'V' else 'k'} = {width}",
-                f"{small}{i} = x{i} W{letter}{bias}",
-                role=role,
-            ),
-            *_link("x", f"w{small}", small),
-        ]
-    return lines
+        small, dimension = letter.lower(), f"d{'v' if letter == 'V' else 'k'}"
+        shape = f"d × {dimension} = {_shape(w.d_model, width)}"
+        matrices.append(_node(f"w{small}", f"W{letter}", shape, *many, role=role))
+        equation = f"{small}{i} = x{i} W{letter}{bias}"
+        spaces.append(_node(small, f"{role} space", f"{dimension} = {width}", equation, role=role))
+        links += [*_link("x", f"w{small}"), *_link(f"w{small}", small, says=f"x{i} W{letter}")]
+    return [
+        *_group("input", f"input space (d = {w.d_model:,})", [_node("x", _token(diagram, i))]),
+        *_group("matrices", "projection matrices", matrices),
+        *_group("spaces", "projected spaces", spaces),
+        *links,
+    ]
 
 
 def _attention(diagram: Diagram) -> list[str]:
@@ -143,20 +146,20 @@ def _attention(diagram: Diagram) -> list[str]:
     way = ["scale", *(["bent"] if bent else []), "soft"]
     prepared = [f"then {', '.join(diagram.prepared)}"] if diagram.prepared else []
     return [
-        _node("x", "X", _shape(w.n, w.d_model)),
-        _node("q", "Q", _shape(w.n, w.d_k), *prepared, role="query"),
-        _node("k", "K", _shape(w.n, w.d_k), *prepared, role="key"),
-        _node("v", "V", _shape(w.n, w.d_v), role="value"),
-        _node("s", "S = Q Kᵀ", _shape(w.n, w.n)),
+        _node("x", "X, rows xi", _shape(w.n, w.d_model)),
+        _node("q", "Q, rows qi", _shape(w.n, w.d_k), *prepared, role="query"),
+        _node("k", "K, rows kj", _shape(w.n, w.d_k), *prepared, role="key"),
+        _node("v", "V, rows vj", _shape(w.n, w.d_v), role="value"),
+        _node("s", "scores Q Kᵀ: qi · kj", _shape(w.n, w.n)),
         _node("scale", f"scale: {_scale(diagram)}") + ":::scale",
         *bent,
         _node("soft", "softmax", "each row", shape="()"),
-        _node("a", "A", _shape(w.n, w.n)),
-        _node("o", "O = A V", _shape(w.n, w.d_v), role="output"),
+        _node("weights", "weights αij", _shape(w.n, w.n)),
+        _node("a", "output A, rows ai = Σ αij vj", _shape(w.n, w.d_v), role="output"),
         *(line for letter in "QKV" for line in _link("x", letter.lower(), says=f"W{letter}")),
         *_link("q", "s"),
-        *_link("k", "s", *way, "a", "o"),
-        *_link("v", "o"),
+        *_link("k", "s", *way, "weights", "a"),
+        *_link("v", "a"),
         "classDef scale fill:#000000,stroke:#000000,color:#ffffff",
     ]
 
@@ -173,33 +176,22 @@ def _parallel(diagram: Diagram) -> list[str]:
         _node("k", "K = X WK", _shape(w.n, w.d_k), role="key"),
         _node("v", "V = X WV", _shape(w.n, w.d_v), role="value"),
     ]
+    projections = w.heads + 2 * w.kv_heads
+    scores = [_node("s", "scores Q Kᵀ", _shape(w.n, w.n))]
+    turned = [
+        _node("soft", _scale(diagram), "softmax, each row", shape="()"),
+        _node("weights", "weights α", _shape(w.n, w.n)),
+    ]
+    out = [_node("a", "output A = α V", _shape(w.n, w.d_v), role="output")]
     lines = [
         _node("x", "X", _shape(w.n, w.d_model)),
-        *_group(
-            "one", f"1 Project, at once: {counted(w.n, 'token')} × {w.heads + 2 * w.kv_heads} projections", project
-        ),
-        *_group(
-            "two",
-            f"2 Compare, at once: {w.n:,} × {counted(w.n, 'pair')}{heads}",
-            [
-                _node("s", f"S = Q Kᵀ {_scale(diagram)}", _shape(w.n, w.n)),
-            ],
-        ),
-        *_group(
-            "three",
-            f"3 Softmax, mix, at once: {counted(w.n, 'row')}{heads}",
-            [
-                _node("o", "O = softmax(S) V", _shape(w.n, w.d_v), role="output"),
-            ],
-        ),
+        *_group("one", f"1 Project, all at once: {counted(w.n, 'token')} × {projections} projections", project),
+        *_group("two", f"2 Compare, all at once: {w.n:,} × {counted(w.n, 'pair')}{heads}", scores),
+        *_group("three", f"3 Softmax, all at once: {counted(w.n, 'row')}{heads}", turned),
+        *_group("four", f"4 Mix, all at once: {counted(w.n, 'row')}{heads}", out),
     ]
     links = [line for name in "qkv" for line in _link("x", name)]
-    links += [*_link("q", "s"), *_link("k", "s", "o"), *_link("v", "o")]
-    if diagram.joined:
-        join = _node("t", "T1 = O WO", _shape(w.n, w.d_model), role="output")
-        lines += _group("four", f"4 Join, at once: {counted(w.n, 'token')}", [join])
-        links += _link("o", "t")
-    return lines + links
+    return [*lines, *links, *_link("q", "s"), *_link("k", "s", "soft", "weights", "a"), *_link("v", "a")]
 
 
 def _block(diagram: Diagram) -> list[str]:

@@ -1,6 +1,5 @@
 """Figures: records in, matplotlib artists and bytes out. The same record gives the same bytes."""
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, assert_never
 
@@ -8,13 +7,18 @@ import numpy as np
 
 from attnlab import records
 from attnlab.show import palette
-from attnlab.show.canvas import TITLE_COLUMNS, drawable, new_figure, saved, style
+from attnlab.show.canvas import TITLE_COLUMNS, drawable, lay_out, new_figure, saved, style
+from attnlab.show.cell_numbers import CellNumber, write_numbers
 from attnlab.show.diagrams import drawing
 from attnlab.show.dots import dot_figure
-from attnlab.show.encoding import shortened, token_label
+from attnlab.show.encoding import shortened, unblank
+from attnlab.show.growth import growth_figure
+from attnlab.show.hatching import hatch, hidden_runs
 from attnlab.show.heatmap import area_averages
 from attnlab.show.lines import legend, line_figure, panel_figure
 from attnlab.show.numbers import weight
+from attnlab.show.scale_bar import colour_bar, fractions, shading
+from attnlab.show.sheets import contact_sheet
 from attnlab.show.side_by_side import side_by_side
 
 if TYPE_CHECKING:
@@ -22,10 +26,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
+Format = Literal["png", "svg"]
+
 #: Of a heat map: the width left between labels and colour bar, and the height to stop at, in inches.
 _SIDE, _TALLEST = 4.9, 8.0
-#: Characters of a label.
-_COLUMNS_AN_INCH = 13
 #: Cells carry their numbers up to this many rows or columns, and axes their tokens up to this many.
 _MOST_NUMBERS, _MOST_TOKENS = 14, 36
 _TOKEN_COLUMNS = 12
@@ -33,46 +37,54 @@ _TOKEN_COLUMNS = 12
 _MOST_CELLS = 1024
 #: So many times longer than wide, a heat map is a strip, and its cells are not square.
 _STRIP = 4
-#: One layer's heads go on so many to a line; wider sheets label their columns by number alone.
-_HEADS_A_LINE = 8
 #: Maps of several quantities go so many to a line; the height of one in inches is at least this, and it has so many
 #: ticks to an axis at most.
 _MAPS_A_LINE, _LOWEST_MAP, _MAP_TICKS = 2, 1.1, 12
-#: The lines and columns of a sheet that are named, at most.
-_SHEET_TICKS = 24
-#: In a sheet, a panel's share of its square, and the height of a square that holds the panel's label too.
-_PANEL, _LABELLED_PITCH = 0.92, 1.25
 
 
 def draw(figure: records.Figure) -> "Figure":
     """The figure of a record, its axes, titles and legend in place."""
     with style():
-        match figure.drawable:
-            case records.Grid() as grid:
-                return _heat_map(grid)
-            case records.GridSheet() as sheet:
-                return _contact_sheet(sheet)
-            case records.GridMaps() as maps:
-                return _grid_maps(maps)
-            case records.Histogram() as histogram:
-                return _bars(histogram)
-            case records.SideBySide() as pictures:
-                return side_by_side(pictures)
-            case records.Dots() as dots:
-                return dot_figure(dots)
-            case records.Series() as series:
-                return line_figure(series)
-            case records.Panels() as panels:
-                return panel_figure(panels)
-            case records.Diagram() as diagram:
-                return drawing(diagram)
-            case unknown:
-                assert_never(unknown)
+        return _drawn(figure)
 
 
-def figure_bytes(figure: records.Figure, format: Literal["png", "svg"]) -> bytes:
-    """The figure as a file's bytes: the same for the same record, whatever the day and the user's matplotlibrc."""
-    return saved(draw(figure), format)
+def figure_bytes(figure: records.Figure, format: Format) -> bytes:
+    """The figure as one file's bytes: the same for the same record, whatever the day and the user's matplotlibrc."""
+    return figure_files(figure, (format,))[format]
+
+
+def figure_files(figure: records.Figure, formats: Sequence[Format]) -> dict[Format, bytes]:
+    """The figure's bytes in each format, made and laid out once for all of them."""
+    with style():
+        drawn = _drawn(figure)
+        lay_out(drawn)
+        return {format: saved(drawn, format) for format in formats}
+
+
+def _drawn(figure: records.Figure) -> "Figure":
+    match figure.drawable:
+        case records.Grid() as grid:
+            return _heat_map(grid)
+        case records.GridSheet() as sheet:
+            return contact_sheet(sheet)
+        case records.GridMaps() as maps:
+            return _grid_maps(maps)
+        case records.Histogram() as histogram:
+            return _bars(histogram)
+        case records.SideBySide() as pictures:
+            return side_by_side(pictures)
+        case records.Dots() as dots:
+            return dot_figure(dots)
+        case records.Series() as series:
+            return line_figure(series)
+        case records.Panels() as panels:
+            return panel_figure(panels)
+        case records.Growth() as growth:
+            return growth_figure(growth)
+        case records.Diagram() as diagram:
+            return drawing(diagram)
+        case unknown:
+            assert_never(unknown)
 
 
 # --- heat maps
@@ -82,8 +94,10 @@ def _heat_map(grid: records.Grid) -> "Figure":
     rows, columns = grid.values.shape
     figure = new_figure(grid.title, min(max(_SIDE * rows / columns, 1.2), _TALLEST) + 1.2, "compressed")
     axes = figure.add_subplot()
-    scale = palette.Scale.of(grid.values)
+    scale = palette.Scale.of(grid.visible_values)
     _image(axes, grid, scale)
+    if grid.hidden is not None and grid.hidden.any():
+        hatch(axes, hidden_runs((-0.5, -0.5, columns, rows), grid.hidden, _MOST_CELLS), layer=1.5)
     # A cell of a long strip would be too small to see if it were square.
     axes.set_aspect("equal" if columns <= _STRIP * rows and rows <= _STRIP * columns else "auto")
     axes.spines[:].set_visible(False)
@@ -91,31 +105,24 @@ def _heat_map(grid: records.Grid) -> "Figure":
     axes.set_xlabel(drawable(grid.column_axis))
     axes.set_ylabel(drawable(grid.row_axis))
     if max(rows, columns) <= _MOST_NUMBERS:
-        _write_numbers(axes, grid, scale)
-    _colour_bar(figure, axes, grid, scale)
+        write_numbers(axes, _numbers(grid, scale))
+    colour_bar(figure, axes, [grid], scale)
     return figure
 
 
 def _image(axes: "Axes", grid: records.Grid, scale: palette.Scale) -> "AxesImage":
     """The grid in the terminal's shades, cells without a number in their grey; large ones as area averages."""
-    from matplotlib.colors import ListedColormap, PowerNorm
-
-    shades = ListedColormap([_fractions(palette.shade(step / 255)) for step in range(256)])
-    norm = PowerNorm(scale.power, vmin=0.0, vmax=scale.largest or 1.0)
+    shades, norm = shading(scale)
     rows, columns = grid.values.shape
-    drawn = grid.values
+    drawn = grid.visible_values
     if max(rows, columns) > _MOST_CELLS:
         drawn = area_averages(drawn, min(rows, _MOST_CELLS), min(columns, _MOST_CELLS))
     return axes.imshow(
         np.ma.masked_invalid(drawn.astype(float)),
-        cmap=shades.with_extremes(bad=_fractions(palette.MISSING)),
+        cmap=shades,
         norm=norm,
         extent=(-0.5, columns - 0.5, rows - 0.5, -0.5),
     )
-
-
-def _fractions(colour: palette.Colour) -> tuple[float, float, float]:
-    return colour.red / 255, colour.green / 255, colour.blue / 255
 
 
 def _token_ticks(axes: "Axes", grid: records.Grid) -> None:
@@ -131,72 +138,17 @@ def _token_ticks(axes: "Axes", grid: records.Grid) -> None:
 
 
 def _tick_label(label: str) -> str:
-    return shortened(drawable(token_label(label)), _TOKEN_COLUMNS)
+    return shortened(drawable(unblank(label)), _TOKEN_COLUMNS)
 
 
-def _write_numbers(axes: "Axes", grid: records.Grid, scale: palette.Scale) -> None:
-    for (row, column), value in np.ndenumerate(grid.values.astype(float)):
-        ink = palette.ink(palette.shade(scale.fraction(value)))
-        axes.text(column, row, weight(value), ha="center", va="center", color=_fractions(ink), fontsize=8)
-
-
-def _colour_bar(figure: "Figure", axes: "Axes", grid: records.Grid, scale: palette.Scale) -> None:
-    label = drawable(grid.quantity)
-    if scale.power != 1:
-        label += ", shades by square root"
-    if any(np.ma.is_masked(image.get_array()) for image in axes.images):
-        label += "; grey: not a number"
-    columns = max(_TOKEN_COLUMNS, int(_COLUMNS_AN_INCH * (figure.get_figheight() - 1)))
-    figure.colorbar(axes.images[0], ax=axes, label=textwrap.fill(label, columns), fraction=0.05, pad=0.02)
-
-
-def _contact_sheet(sheet: records.GridSheet) -> "Figure":
-    """Layers down, heads across, each grid in a unit square; a single layer's heads go on line after line.
-
-    Panels go by their titles, since a sheet need not hold all heads; without titles they are counted.
-    """
-    first, single = sheet.grids[0], len(sheet.grids) == 1
-    starts = range(0, len(first), _HEADS_A_LINE)
-    lines = [first[start : start + _HEADS_A_LINE] for start in starts] if single else sheet.grids
-    pitch = _LABELLED_PITCH if single else 1.0
-    across = max(map(len, lines))
-    figure = new_figure(sheet.title, min(_SIDE * pitch * len(lines) / max(across, 2), _TALLEST) + 1.0, "compressed")
-    axes = figure.add_subplot()
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    scale = palette.Scale.of(np.concatenate([grid.values.ravel() for line in lines for grid in line]))
-    for row, line in enumerate(lines):
-        for column, grid in enumerate(line):
-            image = _image(axes, grid, scale)
-            image.set_extent((column, column + _PANEL, row * pitch + _PANEL, row * pitch))
-    axes.set(xlim=(0, across), ylim=(len(lines) * pitch, 0))
-    if single:
-        _label_heads(axes, first)
-    else:
-        _label_layers_and_heads(axes, sheet)
-    _colour_bar(figure, axes, first[0], scale)
-    return figure
-
-
-def _label_heads(axes: "Axes", grids: Sequence[records.Grid]) -> None:
-    """The heads of one layer, each with its name beneath it."""
-    axes.set(xticks=[], yticks=[])
-    for head, grid in enumerate(grids):
-        row, column = divmod(head, _HEADS_A_LINE)
-        place = column + _PANEL / 2, row * _LABELLED_PITCH + _PANEL + 0.03
-        axes.text(*place, drawable(grid.title or f"head {head}"), ha="center", va="top", fontsize=8)
-
-
-def _label_layers_and_heads(axes: "Axes", sheet: records.GridSheet) -> None:
-    """The sheet's own labels, or the names of each line's first panel and of the first line's panels."""
-    layers = sheet.row_labels or [line[0].title or f"layer {layer}" for layer, line in enumerate(sheet.grids)]
-    heads = sheet.column_labels or [grid.title or f"head {head}" for head, grid in enumerate(sheet.grids[0])]
-    if len(heads) > _HEADS_A_LINE:  # their last words: there is no room for more
-        heads = [name.split()[-1] for name in heads]
-        axes.set_xlabel("head")
-    for place, names in ((axes.set_yticks, layers), (axes.set_xticks, heads)):
-        step = -(-len(names) // _SHEET_TICKS)  # more would stand on one another
-        place([index + _PANEL / 2 for index in range(0, len(names), step)], list(map(drawable, names[::step])))
+def _numbers(grid: records.Grid, scale: palette.Scale) -> list[CellNumber]:
+    """What the cells say, in ink that stands out from their shades; hidden ones say nothing."""
+    hidden = np.zeros(grid.values.shape, bool) if grid.hidden is None else grid.hidden
+    return [
+        CellNumber(column, row, weight(value), fractions(palette.ink(palette.shade(scale.fraction(value)))))
+        for (row, column), value in np.ndenumerate(grid.values.astype(float))
+        if not hidden[row, column]
+    ]
 
 
 def _grid_maps(maps: records.GridMaps) -> "Figure":
