@@ -137,6 +137,8 @@ class Line:
     #: "measured": points; "theory": one thin line; "claimed": a dashed grey one, for a law that does not hold;
     #: "reference": a thin grey one, whose slope alone means something.
     kind: str = "measured"
+    #: of a measured line: which colour and marker it has, the same in every figure; None: by its place among the others
+    look: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -220,7 +220,7 @@ def test_a_checkpoint_is_drawn_on_a_text_of_one_s_own(tmp_path: Path) -> None:
         (["block", "--query", "bank"], "diagram: --query: not together with block, which follows no query"),
         (["projections", "--key", "bank"], "diagram: --key: not together with projections, which follows no key"),
         (["roles", "--text", "river"], "diagram: --text: needs a checkpoint to read it"),
-        (["roles", "--n", "4"], "diagram: --n 4: the input of sentence is a file"),
+        (["roles", "sentence", "--n", "4"], "diagram: --n 4: the input of sentence is a file"),
         (["roles", str(GOLDEN / "bert"), "--n", "4"], "diagram: --n: not together with the checkpoint"),
     ],
 )

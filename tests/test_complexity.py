@@ -19,7 +19,7 @@ from attnlab.experiments.complexity import KEPT, Telling, chosen_variants, insta
 from attnlab.experiments.complexity_checks import equality_checks
 from attnlab.experiments.complexity_crossovers import crossovers
 from attnlab.experiments.complexity_document import COLUMNS, csv_table, document, settings
-from attnlab.experiments.complexity_figures import figures
+from attnlab.experiments.complexity_figures import LOOKS, figures
 from attnlab.experiments.complexity_record import ComplexityConfig, ComplexityRecord, Sweep
 from attnlab.experiments.complexity_report import amount, doubling, report, share
 from attnlab.experiments.complexity_resumed import config_of
@@ -435,7 +435,7 @@ class TestFigures:
         assert (dense.label, list(dense.x)) == ("dense", list(SIZES))
         assert list(dense.y) == [1e3 * point.timing.median for point in record.of(record.variants[0])]
         assert list(dense.standard_error) == [1e3 * point.timing.mad for point in record.of(record.variants[0])]
-        assert [line.label for line in memory.lines if line.kind == "reference"] == ["O(N)", "O(N log N)", "O(N²)"]
+        assert [line.label for line in memory.lines if line.kind == "reference"] == ["O(N²)", "O(N log N)", "O(N)"]
         assert [mark.label for mark in time.marks] == ["window 64 overtakes"]
 
     def test_what_the_orders_mean_stands_beside_what_was_measured(self, record: ComplexityRecord) -> None:
@@ -457,8 +457,30 @@ class TestFigures:
         assert list(drawable.lines[-1].y) == [record.matrix_product_gflops] * 2
         assert record.matrix_product_gflops == pytest.approx(2 * 1024**3 / 1e-2 / 1e9, rel=0.05)  # as `clock` has it
         assert {line.label for line in drawable.lines} == {
-            "dense", "streaming", "one query", "window 64", "linear", "Fourier", "argmax", "matrix product",
+            "dense", "streaming", "window 64", "linear", "matrix product",
         }  # fmt: skip
+
+    def test_a_variant_looks_alike_wherever_it_is_drawn_and_like_no_other(self, record: ComplexityRecord) -> None:
+        everything = dataclasses.replace(record, variants=record.variants[::-1])
+        looks: dict[str, set[int | None]] = {}
+        for found in (record, everything):
+            first, _, speed = figures(found)
+            for series in (*getattr(first.drawable, "panels", ()), speed.drawable):
+                for line in series.lines:
+                    if line.kind == "measured":
+                        looks.setdefault(line.label, set()).add(line.look)
+        assert len(looks) == 6
+        assert all(len(one) == 1 for one in looks.values())
+        assert len(set.union(*looks.values())) == 6
+
+    def test_every_variant_has_a_look(self) -> None:
+        assert {v.key for kernels in (KERNELS,) for v in map(full_variant, kernels)} < {*LOOKS}
+        assert {variant(name, 4).key for name in MECHANISMS if name != "full"} < {*LOOKS}
+
+    def test_where_full_attention_is_open_the_title_says_what_it_takes(self, record: ComplexityRecord) -> None:
+        fits = [fit._replace(fit=dataclasses.replace(fit.fit, order=None, settled=False)) for fit in record.fits]
+        title = figures(dataclasses.replace(record, fits=fits))[0].drawable.title  # type: ignore[union-attr]
+        assert re.fullmatch(r"At N = 4,096 dense takes [\d.]+ ms, window 64 takes [\d.]+ ms", title)
 
     def test_the_memory_is_outgrown_in_sight(self, record: ComplexityRecord) -> None:
         drawable = figures(dataclasses.replace(record, outgrows=9000))[0].drawable

@@ -2,16 +2,35 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from attnlab.experiments.complexity_crossovers import crossovers
 from attnlab.experiments.complexity_record import ComplexityRecord, Point
 from attnlab.experiments.complexity_report import ORDERS, order_in
+from attnlab.experiments.complexity_variants import Variant
 from attnlab.experiments.growth import FEWEST, GrowthConfig
 from attnlab.experiments.growth import figure as growth_figure
 from attnlab.records import Figure, Line, Mark, Panels, Series
+from attnlab.show.numbers import number
 
 #: Reference slopes start so far below the lowest point that is measured.
 BELOW = 2.0
+#: Variants in the order of their looks, which are the same in every panel and figure; the first `MOST` of a run are
+#: drawn, and more would not be told apart.
+LOOKS = (
+    "full/dense",
+    "full/streaming",
+    "window/numpy",
+    "sorted/numpy",
+    "hash/numpy",
+    "linear/numpy",
+    "full/compiled",
+    "full/query",
+    "full/torch",
+    "fourier/numpy",
+    "argmax/numpy",
+)
+MOST = 6
 #: A mark at the right end of the memory axis is worth having up to so many times the largest size.
 NEAR = 4
 MIB = 1 << 20
@@ -19,6 +38,7 @@ MIB = 1 << 20
 
 def figures(record: ComplexityRecord) -> list[Figure]:
     """Time and memory side by side; what the orders mean; and achieved GFLOP/s, where anything counts operations."""
+    record = replace(record, variants=drawn(record))
     panels = [time_panel(record)]
     if any(point.peak_bytes for point in record.points):
         panels.append(memory_panel(record))
@@ -31,18 +51,34 @@ def figures(record: ComplexityRecord) -> list[Figure]:
     return found
 
 
+def drawn(record: ComplexityRecord) -> list[Variant]:
+    """The variants that the figures show, in the order of their looks."""
+    return sorted(record.variants, key=lambda v: LOOKS.index(v.key))[:MOST]
+
+
 def title(record: ComplexityRecord) -> str:
-    """The finding: the orders that settled."""
+    """The finding: the orders that settled; or what the largest size takes, where full attention's did not."""
     said: dict[str, list[str]] = {}
     for v in record.variants:
         order = record.fit(v, "time").order
         if order is not None:
             said.setdefault(order, []).append(v.short)
-    if not said:
-        return f"Time and memory against {axis(record)}: no order is settled"
+    full = [v for v in record.variants if v.mechanism == "full"]
+    if not said or (full and not any(record.fit(v, "time").order for v in full)):
+        return largest_in_words(record)
     return "Time: " + "; ".join(
         f"{order_in(order, record.config.sweep)} for {listed(said[order])}" for order in ORDERS if order in said
     )
+
+
+def largest_in_words(record: ComplexityRecord) -> str:
+    """The time of the first variant, and of the first other mechanism, at the largest size."""
+    first = record.variants[0]
+    other = next((v for v in record.variants if v.mechanism != first.mechanism), None)
+    told = [f"{v.short} takes {number(milliseconds(record.of(v)[-1]))} ms" for v in (first, other) if v is not None]
+    last = record.config.settings[-1]
+    where = f"N = {last.n:,}" if record.config.sweep == "n" else f"d = {last.d:,}"
+    return f"At {where} {', '.join(told)}"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -57,7 +93,7 @@ def axis(record: ComplexityRecord) -> str:
 
 def time_panel(record: ComplexityRecord) -> Series:
     """Median times, with the median distance from them as error bars."""
-    lines = [line(record, v.short, record.of(v), milliseconds, scatter) for v in record.variants]
+    lines = [line(record, v, record.of(v), milliseconds, scatter) for v in record.variants]
     marks = [Mark(x=c.at, label=f"{c.variant.short} overtakes") for c in crossovers(record)]
     return Series(
         title="Time of one call (median ± MAD)",
@@ -85,9 +121,7 @@ def memory_panel(record: ComplexityRecord) -> Series:
     """Peaks beyond the inputs."""
     seen = {v: [point for point in record.of(v) if point.peak_bytes] for v in record.variants}
     lines = [
-        line(record, v.short, points, lambda point: (point.peak_bytes or 0) / MIB)
-        for v, points in seen.items()
-        if points
+        line(record, v, points, lambda point: (point.peak_bytes or 0) / MIB) for v, points in seen.items() if points
     ]
     largest = max(x for each in lines for x in each.x)
     dense = any(v.kernel == "dense" for v in record.variants) and record.config.sweep == "n"
@@ -111,14 +145,15 @@ def axis_label(record: ComplexityRecord) -> str:
 
 def line(
     record: ComplexityRecord,
-    label: str,
+    v: Variant,
     points: Sequence[Point],
     y: Callable[[Point], float],
     error: Callable[[Point], float] | None = None,
 ) -> Line:
     """One variant's points."""
     return Line(
-        label=label,
+        label=v.short,
+        look=LOOKS.index(v.key),
         x=[getattr(point.setting, record.config.sweep) for point in points],
         y=[y(point) for point in points],
         standard_error=[error(point) for point in points] if error else (),
@@ -132,9 +167,9 @@ def references(lines: Sequence[Line]) -> list[Line]:
     growth = last / first
     grid = [first * growth ** (i / 20) for i in range(21)]
     shapes: dict[str, Callable[[float], float]] = {
-        "O(N)": lambda n: n / first,
-        "O(N log N)": lambda n: n * math.log(n) / (first * math.log(first)),
         "O(N²)": lambda n: (n / first) ** 2,
+        "O(N log N)": lambda n: n * math.log(n) / (first * math.log(first)),
+        "O(N)": lambda n: n / first,
     }
     return [
         Line(label=name, x=grid, y=[lowest * shape(n) for n in grid], kind="reference")
@@ -154,9 +189,7 @@ def apart(marks: Sequence[Mark]) -> list[Mark]:
 def speed(record: ComplexityRecord) -> Series:
     """Operations per second, as counted by formula, beside the machine's own matrix product."""
     lines = [
-        line(record, v.short, record.of(v), lambda point: point.gflops or 0.0)
-        for v in record.variants
-        if v.flops is not None
+        line(record, v, record.of(v), lambda point: point.gflops or 0.0) for v in record.variants if v.flops is not None
     ]
     x = lines[0].x
     best = max(y for each in lines for y in each.y) / record.matrix_product_gflops

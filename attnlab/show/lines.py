@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attnlab import records
 from attnlab.show import palette
@@ -20,6 +20,8 @@ _ALONE, _STACKED, _BESIDE = 3.8, 2.7, 4.2
 #: Ticks on a logarithmic axis lie at the points, and as far apart as the longest label needs: an axis holds so many
 #: characters.
 _AXIS_CHARACTERS = 68
+#: So many ticks are enough of an axis.
+_FEWEST_TICKS = 4
 #: Points of a legend's line.
 _LEGEND_ROW = 14
 #: A logarithmic axis whose ends are less than this factor apart has numbers between the powers of ten.
@@ -31,6 +33,8 @@ _MARGIN = 0.06
 _MARKERS = "os^DvPX"
 _KINDS = ("theory", "claimed", "reference", "measured")
 _THEORY_STYLES = ("-", "--", ":", "-.")
+#: As matplotlib takes them. The first is solid: most figures have one.
+_REFERENCE_STYLES: tuple[Any, ...] = ("-", (0, (5, 2, 1, 2)), (0, (1, 1.5)))
 _CLAIMED = "#888888"
 
 
@@ -71,13 +75,15 @@ def _draw(axes: "Axes", series: records.Series, *, characters: int = _AXIS_CHARA
         axes.plot(line.x, line.y, color=palette.THEORY, linestyle=dashes, linewidth=1, label=drawable(line.label))
     for line in of_kind["claimed"]:
         axes.plot(line.x, line.y, color=_CLAIMED, linestyle=(0, (6, 4)), linewidth=1, label=drawable(line.label))
-    for line, colour, marker in zip(of_kind["measured"], itertools.cycle(palette.MEASURED), itertools.cycle(_MARKERS)):
+    for place, line in enumerate(of_kind["measured"]):
+        look = place if line.look is None else line.look
+        colour, marker = palette.MEASURED[look % len(palette.MEASURED)], _MARKERS[look % len(_MARKERS)]
         if series.x_ticks or series.named_ends or series.joined:
             axes.plot(line.x, line.y, color=colour, linewidth=0.8, alpha=0.5)
         _measured(axes, line, colour, marker)
         ends.append(NamedEnd(line.x[-1], line.y[-1], line.label, colour))
-    for line in of_kind["reference"]:
-        axes.plot(line.x, line.y, color=_CLAIMED, linewidth=0.8, label=drawable(line.label))
+    for line, style in zip(of_kind["reference"], itertools.cycle(_REFERENCE_STYLES)):
+        axes.plot(line.x, line.y, color=_CLAIMED, linestyle=style, linewidth=0.8, label=drawable(line.label))
         ends.append(NamedEnd(line.x[-1], line.y[-1], line.label, _CLAIMED))
     _scale_axes(axes, series, characters)
     if of_kind["claimed"]:
@@ -128,7 +134,12 @@ def _tick(value: float, _position: float) -> str:
 
 
 def _spread(points: Sequence[float], characters: int) -> list[float]:
-    """Those of the rising points that leave room for a label each on a logarithmic axis that holds `characters`."""
+    """Those of the rising points that leave room for a label each on a logarithmic axis that holds `characters`.
+
+    They are halvings of the last where these are enough: numbers that a reader expects.
+    """
+    halvings = [point for point in points if math.log2(points[-1] / point).is_integer()]
+    points = halvings if len(halvings) >= _FEWEST_TICKS else points
     longest = max(len(number(point)) for point in points)
     gap = (longest + 1) / characters * math.log(points[-1] / points[0])
     chosen = [points[0]]
