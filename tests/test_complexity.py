@@ -479,7 +479,7 @@ class TestFigures:
 
     def test_where_full_attention_is_open_the_title_says_what_it_takes(self, record: ComplexityRecord) -> None:
         fits = [fit._replace(fit=dataclasses.replace(fit.fit, order=None, settled=False)) for fit in record.fits]
-        title = figures(dataclasses.replace(record, fits=fits))[0].drawable.title  # type: ignore[union-attr]
+        title = figures(dataclasses.replace(record, fits=fits))[0].drawable.title
         assert re.fullmatch(r"At N = 4,096 dense takes [\d.]+ ms, window 64 takes [\d.]+ ms", title)
 
     def test_the_memory_is_outgrown_in_sight(self, record: ComplexityRecord) -> None:
