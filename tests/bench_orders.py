@@ -1,6 +1,6 @@
 """How often the fit of orders is right and wrong, law by law: 1,000 trials with 5 % noise on each of 7 repeats.
 
-First over each shape of noise at the 11 sizes that README speaks of, then over more ranges, with outliers too.
+First over each shape of noise at the 11 sizes that docs/theory.md speaks of, then over more ranges, with outliers too.
 
 python -m tests.bench_orders [TRIALS]
 """

@@ -1,4 +1,4 @@
-"""README.md's ```console blocks: what they say, what the commands print now, and whether the two agree.
+"""The ```console blocks of README.md and docs/: what they say, what the commands print now, and whether the two agree.
 
 A block holds commands, each `$ attnlab …`, and below each what it prints at 80 columns without colour, output and
 errors together. A line `…` stands for any lines. Two runs of one command on two machines differ in the names of their
@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,8 @@ from tests.commands import ROOT, environment
 from tests.patience import PATIENCE
 
 README = ROOT / "README.md"
+#: Every page that is held to what attnlab prints: README first.
+PAGES = (README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 #: A line that stands for any lines.
 SKIP = "…"
@@ -90,13 +93,20 @@ def output(line: str, cwd: Path) -> list[str]:
 
 
 def outputs(block: str) -> list[list[str]]:
-    """What each command of a block prints; they are run one after the other in a directory of their own.
+    """What each command of a block prints; the same commands on another page are not run again."""
+    return [[*lines] for lines in printed_by(tuple(command.line for command in commands(block)))]
 
-    It has this repository's `tests`, where small checkpoints lie, as a clone has.
+
+@cache
+def printed_by(lines: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """What commands print that are run one after the other in a directory of their own.
+
+    It has this repository's `tests`, where small checkpoints lie, and `configs`, as a clone has.
     """
     with TemporaryDirectory() as folder:
-        (Path(folder) / "tests").symlink_to(ROOT / "tests")
-        return [output(command.line, Path(folder)) for command in commands(block)]
+        for name in ("tests", "configs"):
+            (Path(folder) / name).symlink_to(ROOT / name)
+        return tuple(tuple(output(line, Path(folder))) for line in lines)
 
 
 def mismatch(shown: Sequence[str], printed: Sequence[str]) -> str:
@@ -190,7 +200,7 @@ def rewritten(text: str, run: Callable[[str], list[list[str]]] = outputs) -> str
     """The text with what no longer holds in its blocks set anew; what holds stays as it is.
 
     Args:
-        text: a README's.
+        text: a page's.
         run: what each command of a block prints.
     """
 

@@ -132,7 +132,7 @@ class TestGradientLaw:
 
     @pytest.mark.parametrize(("d_k", "power"), [(64, 0.33), (512, 0.27)])
     def test_comes_to_that_slowly(self, d_k: int, power: float) -> None:
-        """As README says: nearer to a third than to a fourth root where people look."""
+        """As docs/theory.md says: nearer to a third than to a fourth root where people look."""
         below, above = (gradient_law(128, width, 1.0, 64).query_gradient_rms for width in (d_k, 2 * d_k))
         assert round(math.log2(above / below), 2) == power
 

@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from email.parser import BytesParser
 from pathlib import Path
 
 import pytest
+import yaml
 
 import attnlab
 from attnlab.files.presets import preset_names, preset_path
@@ -44,6 +46,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The names in a source distribution, built without the network."""
+    folder = tmp_path_factory.mktemp("source")
+    completed(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", folder, cwd=ROOT)
+    (built,) = folder.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        return {name.partition("/")[2] for name in archive.getnames()}
+
+
+@pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment that holds attnlab from the wheel, and borrows what attnlab needs from this one."""
     environment = tmp_path_factory.mktemp("environment")
@@ -66,6 +78,19 @@ def test_the_wheel_holds_the_package_and_the_presets_alone(wheel: Path) -> None:
     about = f"attnlab-{attnlab.__version__}.dist-info/"
     assert {name for name in names if not name.startswith(about)} == {*package, *presets, "attnlab/py.typed"}
     assert {f"{about}licenses/LICENSE", f"{about}licenses/configs/LICENSE.sentence"} <= names
+
+
+def test_the_source_distribution_holds_what_readme_links_to(source: set[str]) -> None:
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = {target for target in re.findall(r"\]\(([^)#\s]+)", readme) if "://" not in target}
+    assert {*pages, *linked, "CITATION.cff", "README.md", "LICENSE"} <= source
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == attnlab.__version__
+    assert citation["title"].startswith("attnlab")
 
 
 def test_the_wheels_presets_are_the_checkouts_bytes(wheel: Path) -> None:

@@ -1,4 +1,4 @@
-"""README.md says what attnlab prints, names every command, and shows pictures that are there."""
+"""README.md and docs/ say what attnlab prints, name every command, and show and link to what is there."""
 
 import re
 from collections.abc import Iterator
@@ -11,10 +11,18 @@ import typer.main
 from attnlab.cli.app import build_app
 from tests.commands import ROOT
 from tests.golden import make_pictures
-from tests.readme_blocks import README, blocks, commands, lines_agree, mismatch, output, outputs, rewritten
+from tests.readme_blocks import PAGES, blocks, commands, lines_agree, mismatch, output, outputs, rewritten
 
-TEXT = README.read_text(encoding="utf-8")
-FEWEST_BLOCKS = 3
+#: page -> its text
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
+README = TEXTS["README.md"]
+#: A screen each for what it is, six things to do, and where the rest is.
+MOST_LINES, MOST_OUTPUT_LINES = 250, 15
+FEWEST_BLOCKS = {"README.md": 6, "docs/tutorial.md": 6, "docs/how-to.md": 10, "docs/theory.md": 5}
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: Stands before a block of commands that are not run.
+NOT_RUN = re.compile(r"<!-- not run by the tests: \S[^\n]*-->\n\Z")
+PICTURE = re.compile(r"!\[[^]]*\]\(([^)\s]+)")
 
 SHOWN = """\
 Scores                 measured  if isotropic
@@ -26,50 +34,127 @@ Checks: rows sum to 1 (off by at most 4.7e-08) · ‖o‖ ≤ max‖v‖ (0.72 o
 Written: outputs/run-20261122-193012-3f9a/ (result.json)""".splitlines()
 
 
-def command_names(command: Any, path: str = "attnlab") -> Iterator[str]:
+def command_tree(command: Any, path: str = "attnlab") -> Iterator[tuple[str, Any]]:
     """The full names of a command, or of every command in a group."""
     if not hasattr(command, "commands"):
-        yield path
+        yield path, command
     for name, inner in getattr(command, "commands", {}).items():
-        yield from command_names(inner, f"{path} {name}")
+        yield from command_tree(inner, f"{path} {name}")
+
+
+COMMANDS = dict(command_tree(typer.main.get_command(build_app())))
+
+
+def outside_blocks(text: str) -> str:
+    """A page without its fenced blocks."""
+    return FENCE.sub("", text)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", blocks(TEXT), ids=lambda block: block.partition("\n")[0])
-def test_a_block_shows_what_its_commands_print(block: str) -> None:
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [
+        pytest.param(page, block, id=f"{page}: {block.partition(chr(10))[0]}")
+        for page, text in TEXTS.items()
+        for block in blocks(text)
+    ],
+)
+def test_a_block_shows_what_its_commands_print(page: str, block: str) -> None:
     for command, printed in zip(commands(block), outputs(block), strict=True):
         difference = mismatch(command.shown, printed)
-        assert not difference, f"{difference}\n\npython -m tests.golden.update_readme sets it anew"
+        assert not difference, f"{page}\n{difference}\n\npython -m tests.golden.update_readme sets it anew"
 
 
-def test_there_are_blocks() -> None:
-    assert len(blocks(TEXT)) >= FEWEST_BLOCKS
+@pytest.mark.parametrize(("page", "fewest"), FEWEST_BLOCKS.items())
+def test_there_are_blocks(page: str, fewest: int) -> None:
+    assert len(blocks(TEXTS[page])) >= fewest
 
 
-@pytest.mark.parametrize("name", [*command_names(typer.main.get_command(build_app()))])
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) <= MOST_LINES
+    printed = [
+        [line for line in inside.splitlines() if not line.startswith("$ ")]
+        for name, inside in FENCE.findall(README)
+        if name in ("console", "text")
+    ]
+    assert max(map(len, printed)) <= MOST_OUTPUT_LINES
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_a_block_that_is_not_run_says_so(page: str) -> None:
+    text = TEXTS[page]
+    for match in FENCE.finditer(text):
+        if re.search(r"^\$ attnlab", match[2], re.MULTILINE) and match[1] != "console":
+            assert NOT_RUN.search(text[: match.start()]), match[2]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_named(name: str) -> None:
-    assert re.search(rf"{name}\b", TEXT)
+    words = name.split()
+    inner = rf"|`attnlab {words[1]}` \|[^|]*`{words[2]}`" if len(words) > 2 else ""
+    assert re.search(rf"{name}\b{inner}", README)
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_every_command_line_is_one_that_there_is(page: str) -> None:
+    """In running text, in ```sh and in ```console: the command, and each of its options."""
+    lines = re.findall(r"`(attnlab [a-z][^`]*)`", outside_blocks(TEXTS[page]))
+    for _, inside in FENCE.findall(TEXTS[page]):
+        lines += re.findall(r"^(?:\$ )?(attnlab [a-z].*)$", inside, re.MULTILINE)
+    for line in (" ".join(line.split()).removesuffix(" COMMAND") for line in lines):
+        names = [name for name in COMMANDS if re.match(rf"{name}( |$)", line)]
+        group = any(name.startswith(f"{line} ") for name in COMMANDS)
+        assert names or group, line
+        options = {option for name in names for one in COMMANDS[name].params for option in one.opts}
+        wanted = set(re.findall(r"(?<= )--[a-z][a-z-]*", re.sub(r"#.*|[|>].*|\"[^\"]*\"", "", line)))
+        assert wanted - {"--help"} <= options or group, line
+
+
+def test_every_option_that_is_named_is_one_that_there_is() -> None:
+    known = {option for command in COMMANDS.values() for one in command.params for option in one.opts}
+    known |= {"--help", "--version", "--install-completion", "--show-completion"}
+    others = {"--inputs"}  # of tests.fuzz.record
+    for page, text in TEXTS.items():
+        inline = re.findall(r"`([^`]*)`", outside_blocks(text))
+        named = {option for code in inline for option in re.findall(r"(?:^|(?<= ))--[a-z][a-z-]*", code)}
+        assert named - known - others == set(), page
 
 
 def test_every_picture_and_file_that_is_linked_is_there() -> None:
-    pictures = re.findall(r"!\[[^]]*\]\(([^)\s]+)", TEXT) + re.findall(r"<img [^>]*src=\"([^\"]+)", TEXT)
-    links = [target for target in re.findall(r"\]\(([^)#\s]+)", TEXT) if "://" not in target]
-    assert {target for target in (*pictures, *links) if not (ROOT / target).exists()} == set()
+    for page, text in TEXTS.items():
+        links = PICTURE.findall(text) + re.findall(r"\]\(([^)\s]+)", outside_blocks(text))
+        for target, _, place in (link.partition("#") for link in links if "://" not in link):
+            file = (ROOT / page).parent / target if target else ROOT / page
+            assert file.exists(), f"{page}: {target}"
+            if place:
+                assert place in anchors(file.read_text(encoding="utf-8")), f"{page}: {target}#{place}"
+
+
+def anchors(text: str) -> set[str]:
+    """The names by which GitHub links to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", outside_blocks(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_in_the_contents() -> None:
+    linked = set(re.findall(r"\]\(([^)#\s]+)", TEXTS["docs/README.md"]))
+    inside = {page.removeprefix("docs/") for page in TEXTS if page.startswith("docs/")} - {"README.md"}
+    assert inside <= linked
 
 
 def test_a_script_draws_every_picture() -> None:
     """tests.golden.make_pictures; it fails where a command writes no figure of that name."""
-    pictures = {Path(target) for target in re.findall(r"!\[[^]]*\]\(([^)\s]+)", TEXT)}
+    shown = {(ROOT / page).parent / target for page, text in TEXTS.items() for target in PICTURE.findall(text)}
     drawn = {*make_pictures.COMMANDS, *make_pictures.OF_A_MODEL}
-    assert pictures == {make_pictures.FOLDER.relative_to(ROOT) / name for name in drawn}
+    assert {picture.resolve() for picture in shown} == {make_pictures.FOLDER / name for name in drawn}
 
 
-def test_its_python_runs() -> None:
-    examples = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+def test_the_python_runs() -> None:
+    examples = [inside for text in TEXTS.values() for name, inside in FENCE.findall(text) if name == "python"]
     assert len(examples) == 3
     names: dict[str, Any] = {}
     for example in examples:
-        exec(compile(example, "README.md", "exec"), names)
+        exec(compile(example, "docs/how-to.md", "exec"), names)
     assert names["statistics"].entropy.shape == (4,)
     assert names["rows"][0].entropy > 0
 

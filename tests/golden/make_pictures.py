@@ -1,4 +1,4 @@
-"""Draw README.md's pictures anew.
+"""Draw the pictures of README.md and docs/ anew.
 
     python -m tests.golden.make_pictures [MINILM]
 
