@@ -139,6 +139,8 @@ class Line:
     kind: str = "measured"
     #: of a measured line: which colour and marker it has, the same in every figure; None: by its place among the others
     look: int | None = None
+    #: of a theory line: the label of the measured line that it predicts, with which it shares a legend entry
+    predicts: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -104,7 +104,7 @@ class TestUsage:
         [
             (
                 ["run", "--sed", "3"],
-                r"run: no such option: --sed \(Possible options: .*--seed.*\) \(attnlab run --help .*\)",
+                r"run: no such option: --sed; did you mean one of .*--seed.*\? \(attnlab run --help .*\)",
             ),
             (["run", "--n", "3.5"], r"run: --n: '3.5'; expected a whole number \(attnlab run --help .*\)"),
             (["run", "--seed"], r"run: option --seed requires an argument \(attnlab run --help .*\)"),

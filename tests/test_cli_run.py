@@ -73,7 +73,11 @@ class TestTheBareCommand:
         assert manifest["status"] == "complete"
         assert manifest["command_line"] == ["attnlab", "run"]
         assert manifest["config"]["block"]["d_k"] == 32
-        assert {Path(name).name for name in manifest["inputs"]} == {"sentence.npz", "sentence.x.npy"}
+        assert {Path(name).name for name in manifest["inputs"]} == {
+            "sentence.npz",
+            "sentence.x.npy",
+            "sentence.tokens.txt",
+        }
         assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in manifest["inputs"].values())
 
 

@@ -106,3 +106,17 @@ class TestFigureData:
 def test_a_point_that_a_logarithmic_axis_cannot_show_is_left_out(value: float) -> None:
     series = Series(title="t", x_axis="n", y_axis="s", lines=[Line(label="a", x=[1, 2], y=[value, 3.0])], log_y=True)
     assert draw(Figure(name="f", drawable=series)).axes[0].get_ylim()[0] > 0
+
+
+def test_points_and_the_line_that_predicts_them_share_an_entry() -> None:
+    x = [1.0, 2.0, 4.0]
+    lines = [
+        Line(label="law", x=x, y=x, kind="theory", predicts="found"),
+        Line(label="found", x=x, y=x),
+        Line(label="limit", x=x, y=[4.0] * 3, kind="theory"),
+    ]
+    series = Series(title="", x_axis="x", y_axis="y", lines=lines)
+    (axes,) = draw(Figure(name="pair", drawable=series)).axes
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["found (line: theory)", "limit"]

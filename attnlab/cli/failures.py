@@ -102,6 +102,7 @@ def usage_text(error: Any) -> str:
     command = command_path(context).removeprefix("attnlab ")
     text = error.format_message().rstrip(".").removeprefix("Invalid value for ")
     text = re.sub(r"'(--?[a-z][a-z-]*|[A-Z]+)'", r"\1", text).replace(". Did you mean", "; did you mean")
+    text = re.sub(r" \(Possible options: (.*)\)$", r"; did you mean one of \1?", text)
     return f"{command}: {text[:1].lower()}{text[1:]} ({command_path(context)} --help lists what there is)"
 
 

@@ -90,7 +90,8 @@ def given_tokens(model: "Model", given: Given, budget: int, *, sentence: bool = 
     text = given_text(given, budget, sentence=sentence)
     whole = model.encode(text)
     n = len(whole.ids)
-    check_length(n, most, truncate=given.truncate)
+    which = "the text" if given.file is not None or given.text is not None else "the sample that is read without a text"
+    check_length(n, most, truncate=given.truncate, which=which)
     return (whole if most is None or n <= most else model.encode(text, most=most)), n
 
 
@@ -126,8 +127,11 @@ def given_text(given: Given, budget: int, *, sentence: bool) -> str:
     return sample_text().partition(". ")[0] + "." if sentence else sample_text()
 
 
-def check_length(n: int, most: int | None, *, truncate: bool) -> None:
+def check_length(n: int, most: int | None, *, truncate: bool, which: str = "the text") -> None:
     """Refuse a text of n tokens that the model cannot take.
+
+    Args:
+        which: what the text is, for the complaint.
 
     Raises:
         InputError: it has no tokens, or more than may be, and is not to be cut.
@@ -136,7 +140,7 @@ def check_length(n: int, most: int | None, *, truncate: bool) -> None:
         raise InputError("the text has no tokens; expected one or more")
     if most is not None and n > most and not truncate:
         raise InputError(
-            f"the text has {n:,} tokens; expected at most {most:,}, the model's positions; "
+            f"{which} has {n:,} tokens; expected at most {most:,}, the model's positions; "
             f"--truncate takes the first {most:,}"
         )
 

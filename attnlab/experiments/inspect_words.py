@@ -112,6 +112,9 @@ def variance_in_words(record: InspectRecord) -> str:
         return f"Score variance is not set beside random directions: {next(iter(reasons), 'none of it is finite')}."
     three = (*ratios[[0, -1]], np.median(ratios))
     low, high, middle = (f"{ratio:.2g}" if ratio < 10 else number(ratio) for ratio in three)
+    if len(record.heads) == 1:
+        known = "aligned with the text" if found.more_than_chance else "not known to be aligned with the text"
+        return f"Score variance: the head is {known}: {low} times what these tokens would give in random directions."
     return (
         f"Score variance: {alignment_in_words(found)} It is {low} to {high} times what these tokens would give in "
         f"random directions (median {middle})."

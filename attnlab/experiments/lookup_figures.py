@@ -104,4 +104,5 @@ def predicted_line(d_k: int, most: int) -> Line:
     """The exact curve, between the powers of two as well."""
     sizes = sorted({round(2 ** (i / FINENESS)) for i in range(FINENESS, FINENESS * most.bit_length())} | {most})
     sizes = [n for n in sizes if 2 <= n <= most]
-    return Line(label=f"predicted, {d_k}", x=sizes, y=match_weights(d_k, sizes), kind="theory")
+    weights = match_weights(d_k, sizes)
+    return Line(label=f"predicted, {d_k}", x=sizes, y=weights, kind="theory", predicts=f"d_k = {d_k}")

@@ -63,9 +63,10 @@ def variance_panel(record: VarianceRecord, widths: Sequence[int]) -> Series:
         x_axis="d_k",
         y_axis="variance of the scores",
         lines=[
-            Line(label=f"theory: d_k{factor}", x=list(widths), y=law, kind="theory"),
+            Line(label=f"theory: d_k{factor}", x=list(widths), y=law, kind="theory", predicts="q·k"),
             Line(
                 label=f"theory, scaled: {1 + rho**2:g}",
+                predicts="q·k / √d_k",
                 x=list(widths),
                 y=[value / d_k for value, d_k in zip(law, widths, strict=True)],
                 kind="theory",
@@ -92,8 +93,8 @@ def entropy_panel(record: VarianceRecord, widths: Sequence[int]) -> Series:
         unscaled = [attention_law(keys, d_k, 1.0).entropy for d_k in widths]
         scaled = [attention_law(keys, d_k, 1 / math.sqrt(d_k)).entropy for d_k in widths]
         lines += [
-            Line(label="exact law", x=list(widths), y=unscaled, kind="theory"),
-            Line(label="exact law, scaled", x=list(widths), y=scaled, kind="theory"),
+            Line(label="exact law", x=list(widths), y=unscaled, kind="theory", predicts="unscaled"),
+            Line(label="exact law, scaled", x=list(widths), y=scaled, kind="theory", predicts="scaled"),
         ]
     lines.append(Line(label="most possible, ln N", x=list(widths), y=[math.log(keys)] * len(widths), kind="theory"))
     rows = record.rows

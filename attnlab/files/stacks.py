@@ -163,7 +163,12 @@ def load_bench(
     need = run_need(config, len(embeddings.x))
     taken = choose_kernel(kernel, need, max_bytes)
     built = build_stack(config, max_bytes=max_bytes, advance=advance)
-    files = {config.weights.file: built.sha256, config.input.file: embeddings.sha256}
+    names = config.input.tokens
+    files = {
+        config.weights.file: built.sha256,
+        config.input.file: embeddings.sha256,
+        names: None if names is None else sha256(names),
+    }
     return Bench(
         config=config,
         stack=built.stack,

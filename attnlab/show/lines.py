@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attnlab import records
@@ -71,19 +71,25 @@ def _draw(axes: "Axes", series: records.Series, *, characters: int = _AXIS_CHARA
     axes.set(xlabel=drawable(series.x_axis), ylabel=drawable(series.y_axis))
     of_kind = {kind: [line for line in series.lines if line.kind == kind] for kind in _KINDS}
     ends = []
+    entries: dict[str, list[Any]] = {}
     for line, dashes in zip(of_kind["theory"], itertools.cycle(_THEORY_STYLES)):
-        axes.plot(line.x, line.y, color=palette.THEORY, linestyle=dashes, linewidth=1, label=drawable(line.label))
+        drawn = axes.plot(line.x, line.y, color=palette.THEORY, linestyle=dashes, linewidth=1, label=line.label)
+        entries[line.predicts or line.label] = drawn
     for line in of_kind["claimed"]:
-        axes.plot(line.x, line.y, color=_CLAIMED, linestyle=(0, (6, 4)), linewidth=1, label=drawable(line.label))
+        entries[line.label] = axes.plot(
+            line.x, line.y, color=_CLAIMED, linestyle=(0, (6, 4)), linewidth=1, label=line.label
+        )
     for place, line in enumerate(of_kind["measured"]):
         look = place if line.look is None else line.look
         colour, marker = palette.MEASURED[look % len(palette.MEASURED)], _MARKERS[look % len(_MARKERS)]
         if series.x_ticks or series.named_ends or series.joined:
             axes.plot(line.x, line.y, color=colour, linewidth=0.8, alpha=0.5)
-        _measured(axes, line, colour, marker)
+        entries[line.label] = [*entries.get(line.label, ()), _measured(axes, line, colour, marker)]
         ends.append(NamedEnd(line.x[-1], line.y[-1], line.label, colour))
     for line, style in zip(of_kind["reference"], itertools.cycle(_REFERENCE_STYLES)):
-        axes.plot(line.x, line.y, color=_CLAIMED, linestyle=style, linewidth=0.8, label=drawable(line.label))
+        entries[line.label] = axes.plot(
+            line.x, line.y, color=_CLAIMED, linestyle=style, linewidth=0.8, label=line.label
+        )
         ends.append(NamedEnd(line.x[-1], line.y[-1], line.label, _CLAIMED))
     _scale_axes(axes, series, characters)
     if of_kind["claimed"]:
@@ -93,11 +99,16 @@ def _draw(axes: "Axes", series: records.Series, *, characters: int = _AXIS_CHARA
     if series.named_ends:
         name_ends(axes, ends, height)
     elif len(series.lines) > 1:
-        legend(axes)
+        legend(axes, {_entry(series, label): artists for label, artists in entries.items()})
 
 
-def _measured(axes: "Axes", line: records.Line, colour: str, marker: str) -> None:
-    axes.errorbar(
+def _entry(series: records.Series, label: str) -> str:
+    """What a legend says of a line, or of measured points and the line that predicts them."""
+    return f"{label} (line: theory)" if any(line.predicts == label for line in series.lines) else label
+
+
+def _measured(axes: "Axes", line: records.Line, colour: str, marker: str) -> Any:
+    return axes.errorbar(
         line.x,
         line.y,
         yerr=line.standard_error if len(line.standard_error) else None,
@@ -106,7 +117,7 @@ def _measured(axes: "Axes", line: records.Line, colour: str, marker: str) -> Non
         capsize=2,
         elinewidth=1,
         color=colour,
-        label=drawable(line.label),
+        label=line.label,
     )
 
 
@@ -149,11 +160,24 @@ def _spread(points: Sequence[float], characters: int) -> list[float]:
     return chosen
 
 
-def legend(axes: "Axes") -> None:
-    """Between the title and the axes, where it can hide no point."""
-    _, labels = axes.get_legend_handles_labels()
-    if labels:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=_legend_columns(labels))
+def legend(axes: "Axes", entries: Mapping[str, Sequence[Any]]) -> None:
+    """Between the title and the axes, where it can hide no point; what shares an entry is drawn one over the other.
+
+    Args:
+        entries: what each says -> its artists; those that begin with _ are left out.
+    """
+    from matplotlib.legend_handler import HandlerTuple
+
+    shown = {label: tuple(artists) for label, artists in entries.items() if not label.startswith("_")}
+    if shown:
+        axes.legend(
+            list(shown.values()),
+            list(map(drawable, shown)),
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=_legend_columns(list(shown)),
+            handler_map={tuple: HandlerTuple(ndivide=1)},
+        )
 
 
 def _legend_columns(labels: Sequence[str]) -> int:
@@ -162,7 +186,8 @@ def _legend_columns(labels: Sequence[str]) -> int:
 
 def _legend_rows(series: records.Series) -> int:
     """The lines that a panel's legend takes; its title stands above them."""
-    labels = [line.label for line in series.lines if not line.label.startswith("_")]
+    lines = [line for line in series.lines if not line.predicts and not line.label.startswith("_")]
+    labels = [_entry(series, line.label) for line in lines]
     return 0 if len(labels) < 2 or series.named_ends else -(-len(labels) // _legend_columns(labels))
 
 

@@ -15,11 +15,11 @@ from attnlab.show.encoding import shortened, unblank
 from attnlab.show.growth import growth_figure
 from attnlab.show.hatching import hatch, hidden_runs
 from attnlab.show.heatmap import area_averages
-from attnlab.show.lines import legend, line_figure, panel_figure
+from attnlab.show.lines import line_figure, panel_figure
 from attnlab.show.numbers import weight
 from attnlab.show.scale_bar import colour_bar, fractions, shading
 from attnlab.show.sheets import contact_sheet
-from attnlab.show.side_by_side import side_by_side
+from attnlab.show.side_by_side import draw_histogram, side_by_side
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -189,10 +189,5 @@ def _sparse_ticks(axes: "Axes", grid: records.Grid) -> None:
 def _bars(histogram: records.Histogram) -> "Figure":
     figure = new_figure(histogram.title, 3.6)
     axes = figure.add_subplot()
-    axes.stairs(histogram.density, histogram.edges, fill=True, color=palette.MEASURED[0], alpha=0.7, label="measured")
-    if histogram.theory_x.size:
-        label = drawable(histogram.theory_label) or "theory"
-        axes.plot(histogram.theory_x, histogram.theory_density, color=palette.THEORY, linewidth=1, label=label)
-        legend(axes)
-    axes.set(xlabel=drawable(histogram.quantity), ylabel="density")
+    draw_histogram(axes, histogram)
     return figure
