@@ -33,6 +33,7 @@ RUNS = {
     "cost": ["cost", "single-head", "--n", "16", "--against", "measured"],
     "verify": ["verify", "theorem-5"],
     "diagram": ["diagram", "roles"],
+    "diagram, growth": ["diagram", "growth"],
     "config list": ["config", "list"],
     "config show": ["config", "show", "single-head"],
     "config check": ["config", "check", "single-head"],

@@ -39,7 +39,9 @@ def attention_checks(attentions: Sequence[AttentionSteps], statistics: Sequence[
         ),
     ]
     if not math.isnan(ratio):
-        checks.append(check("norm_bound", ratio, 1 + rounding, f"‖o‖ ≤ max‖v‖ ({ratio:.2f} of it)"))
+        checks.append(
+            check("norm_bound", ratio, 1 + rounding, f"no output is longer than the longest value ({ratio:.2f} of it)")
+        )
     return checks
 
 

@@ -272,14 +272,14 @@ def bound_checks(rows: Sequence[GradientRow]) -> list[Check]:
             holds=spectral <= 0.5 + rounding,
             value=spectral,
             bound=0.5,
-            text=f"‖∂p/∂s‖₂ ≤ ½ (at most {spectral:.4f})",
+            text=f"no softmax has a slope beyond ½ ({spectral:.4f} at most)",
         ),
         Check(
             id="query-bound",
             holds=share <= 1 + rounding,
             value=share,
             bound=1.0,
-            text=f"‖∂L/∂q‖ ≤ (c/4) max‖k_a − k_b‖ (max g − min g) (at most {share:.2f} of it)",
+            text=f"no gradient is beyond its bound ({share:.2f} of it at most)",
         ),
     ]
 

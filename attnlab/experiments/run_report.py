@@ -107,6 +107,7 @@ def lets_through(record: RunRecord) -> Table:
     """What the shown head lets through to training, and what only some ask for."""
     values = record.shown.statistics
     rows: list[tuple[Cell, ...]] = [
+        ("largest score", float(values.score_max), ""),
         ("Σp(1 − p), mean", float(values.jacobian_trace_mean), "what the softmax lets through to training, of 1"),
         ("e^entropy", float(values.perplexity), f"keys, of {record.m:,}: another count of those in use"),
         ("largest weight", float(values.max_weight), "of a row, mean"),
@@ -183,7 +184,6 @@ def head_table(record: RunRecord) -> Table:
             expected_variance(head),
             ratio_in_words(head, len(record.heads)),
         ),
-        ("largest score", float(values.score_max), None, ""),
         ("entropy", in_units(float(values.entropy), "nat"), None, possible),
         ("effective keys", float(values.effective_keys), None, f"of {record.m:,}"),
         ("rows above 0.99", in_units(saturated, "%"), None, "where one key holds nearly all"),

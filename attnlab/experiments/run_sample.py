@@ -130,7 +130,9 @@ def streamed_checks(
     apart = f"off by at most {number(off)}" if not math.isnan(off) else "not measured: no row is finite"
     checks = [check("received_sums_to_1", off, rounding, f"what the keys receive sums to 1 ({apart})")]
     if not math.isnan(ratio):
-        checks.append(check("norm_bound", ratio, 1 + rounding, f"‖o‖ ≤ max‖v‖ ({ratio:.2f} of it)"))
+        checks.append(
+            check("norm_bound", ratio, 1 + rounding, f"no output is longer than the longest value ({ratio:.2f} of it)")
+        )
     finite = [pair for pair in errors if not math.isnan(pair[0])] or [(math.nan, 0.0)]
     value, bound = max(finite, key=lambda pair: pair[0] / pair[1] if pair[1] else 0.0)
     said = f"to {number(value)}" if not math.isnan(value) else "not measured: no row is finite"
