@@ -103,7 +103,7 @@ def test_commands_stand_in_groups(tmp_path: Path) -> None:
     [
         ("run", "Usage: attnlab run [OPTIONS] [CONFIG]"),
         ("why", "Usage: attnlab why [OPTIONS] [CONFIG] [QUERY KEY]"),
-        ("diagram", "Usage: attnlab diagram [OPTIONS] NAME [CONFIG]"),
+        ("diagram", "Usage: attnlab diagram [OPTIONS] [NAME] [CONFIG]"),
         ("verify", "Usage: attnlab verify [OPTIONS] [CLAIM]..."),
         ("depth", "Usage: attnlab depth [OPTIONS]"),
         ("config show", "Usage: attnlab config show [OPTIONS] CONFIG"),
