@@ -191,7 +191,7 @@ class TestTheVariance:
 
     def test_is_a_multiple_of_what_random_tokens_give(self) -> None:
         record = expecting(record_of(np.zeros((1, 2, 2))), 1.35, None)
-        assert ratio_in_words(measuring(record.shown, 1.95), 1) == "1.44 × random directions"
+        assert ratio_in_words(measuring(record.shown, 1.95), 1) == "1.44 × that"
 
     @pytest.mark.parametrize(
         ("ratio", "written"),

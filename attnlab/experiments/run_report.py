@@ -241,7 +241,7 @@ def ratio_in_words(head: HeadResult, heads: int) -> str:
         return f"{abs(away):.1f} standard errors away: {verdict}"
     outside = head.expectation.aligned(measured)
     inside = "" if outside is None else f", {'outside' if outside else 'within'} 99 % of it"
-    return f"{times(measured / scores.variance)} random directions{inside}"
+    return f"{times(measured / scores.variance)} that{inside}"
 
 
 def times(ratio: float) -> str:
