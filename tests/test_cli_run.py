@@ -45,7 +45,13 @@ class TestTheBareCommand:
         )
         for step in (f"{name} = " for name in STEPS):
             assert step in default.out
-        for part in ("rows sum to 1", "no negative weight", "no output is longer than the longest value", "T1 … H equal their equations", "Var("):
+        for part in (
+            "rows sum to 1",
+            "no negative weight",
+            "no output is longer than the longest value",
+            "T1 … H equal their equations",
+            "Var(",
+        ):
             assert part in default.out
         assert "FAILED" not in default.out
 

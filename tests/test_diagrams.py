@@ -24,6 +24,10 @@ from tests.drawn_sheets import faults, sheet
 READABLE, NARROW = 6.0, 8 / 2.54 * 72
 
 
+#: Drawn with the texts that they have, too: the others with longer ones alone, which are the harder case.
+PLAIN = ("sentence", "vaswani-base", next(iter(ODD)))
+
+
 def drawn(record: Diagram) -> Drawn:
     return draw(Figure(name=record.kind, drawable=record))
 
@@ -32,7 +36,7 @@ def drawn(record: Diagram) -> Drawn:
 @pytest.mark.parametrize("kind", KINDS)
 def test_texts_stand_clear_and_are_readable_at_8_cm(kind: Kind, case: str) -> None:
     record = diagram(kind, case)
-    for shown in (record, strained(record)):
+    for shown in [*([record] if case in PLAIN else []), strained(record)]:
         found = sheet(drawn(shown))
         assert faults(found) == []
         assert min(found.sizes.values()) * NARROW / found.width >= READABLE - 1e-3
