@@ -33,7 +33,7 @@ Samples = Annotated[
     int | None,
     typer.Option(
         help="independent pairs per width",
-        show_default="100,000; fewer above d_k 128",
+        show_default="100,000; fewer above d_k 64",
         metavar="PAIRS",
         rich_help_panel=options.MEASURE,
     ),

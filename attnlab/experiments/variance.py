@@ -23,8 +23,8 @@ from attnlab.theory.products import (
 #: 1 … 1024 by doubling.
 WIDTHS = tuple(2**power for power in range(11))
 DISTRIBUTIONS: tuple[Distribution, ...] = ("normal", "uniform", "sign")
-#: Pairs of one width by default, and the numbers that they are made of: as many as at d_k = 128.
-PAIRS, NUMBERS = 100_000, 25_600_000
+#: Pairs of one width by default, and the numbers that they are made of: as many as at d_k = 64.
+PAIRS, NUMBERS = 100_000, 12_800_000
 #: About how long a number takes to draw and to multiply.
 SECONDS = 1e-8
 #: Why the columns of the matrix and its softmax are empty when q and k are correlated.

@@ -15,7 +15,7 @@ from attnlab.theory.products import product_variance
 from attnlab.theory.random_energy import attention_law, freezing_deviation
 
 #: Widths per doubling of d_k at which theory is drawn.
-_PER_DOUBLING = 4
+_PER_DOUBLING = 3
 
 
 def figures(record: VarianceRecord) -> list[Figure]:
