@@ -60,8 +60,8 @@ ORDERS = {
 }
 
 
-def clock(laws: Mapping[str, Callable[[float], float]]) -> Callable[..., dict[str, Timing]]:
-    """In the place of `time_interleaved`: seven timings by the law, with 1 % of noise; each is told of at once."""
+def clock(laws: Mapping[str, Callable[[float], float]], noise: float = 0.01) -> Callable[..., dict[str, Timing]]:
+    """In the place of `time_interleaved`: timings by the law, with that share of noise; each is told of at once."""
 
     def time_interleaved(
         tasks: Sequence[Task],
@@ -80,7 +80,7 @@ def clock(laws: Mapping[str, Callable[[float], float]]) -> Callable[..., dict[st
             law = laws[key](float(rest)) if key else 1e-2
             samples = [*done.get(task.key, ())]
             for _ in range(repeats - len(samples)):
-                samples.append(law * math.exp(0.01 * rng.standard_normal()))
+                samples.append(law * math.exp(noise * rng.standard_normal()))
                 on_sample(task.key, samples[-1], 1)
                 advance()
             timings[task.key] = Timing(tuple(samples), 1)
@@ -678,13 +678,22 @@ def test_full_attention_grows_faster_than_a_table(monkeypatch: pytest.MonkeyPatc
     assert slope["hash"] < 1.5 < slope["argmax"]
 
 
+NOTHING: Mapping[str, Callable[[float], float]] = {}
+
+
 class TestBudget:
     """Time that only the works take: the fake clock's samples, and nothing else."""
 
-    def spent(self, monkeypatch: pytest.MonkeyPatch, budget: float | None, **laws: Callable[[float], float]) -> Any:
+    def spent(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        budget: float | None,
+        laws: Mapping[str, Callable[[float], float]] = NOTHING,
+        noise: float = 0.1,
+    ) -> Any:
         now, told = [0.0], list[str]()
         lay_down_laws(monkeypatch)
-        timed = clock({**LAWS, **laws})
+        timed = clock({**LAWS, **laws}, noise)
 
         def passing(tasks: Sequence[Task], *, on_sample: Callable[[str, float, int], None], **settings: Any) -> Any:
             def on(key: str, seconds: float, calls: int) -> None:
@@ -704,20 +713,24 @@ class TestBudget:
     CUBIC: ClassVar[Mapping[str, Callable[[float], float]]] = {"full/dense": lambda n: 1e-11 * n**3}
 
     def test_goes_to_the_orders_that_are_open_and_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        without, counts, _ = self.spent(monkeypatch, None, **self.CUBIC)
+        without, counts, _ = self.spent(monkeypatch, None, self.CUBIC)
         assert counts == {"full/dense": {7}, "hash/numpy": {21}}
         for budget in (3 * without, 5 * without):
-            seconds, counts, told = self.spent(monkeypatch, budget, **self.CUBIC)
+            seconds, counts, told = self.spent(monkeypatch, budget, self.CUBIC)
             assert seconds <= (1 - KEPT) * budget
             assert counts["hash/numpy"] == {21}
             assert min(counts["full/dense"]) > 7
             assert told == []
 
     def test_is_not_spent_where_all_is_settled(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        _, counts, _ = self.spent(monkeypatch, 1e6)
+        _, counts, _ = self.spent(monkeypatch, 1e6, noise=0.01)
+        assert counts == {"full/dense": {7}, "hash/numpy": {21}}
+
+    def test_is_not_spent_where_more_timings_tell_nothing_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        _, counts, _ = self.spent(monkeypatch, 1e6, self.CUBIC, noise=0.005)
         assert counts == {"full/dense": {7}, "hash/numpy": {21}}
 
     def test_that_is_too_small_is_told_and_no_timing_is_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        _, counts, told = self.spent(monkeypatch, 1.0, **self.CUBIC)
+        _, counts, told = self.spent(monkeypatch, 1.0, self.CUBIC)
         assert counts == {"full/dense": {7}, "hash/numpy": {21}}
         assert re.fullmatch(r"7 timings of each size will take about \d+ s, more than the budget of 1 s", told[0])

@@ -76,7 +76,7 @@ WIDE: dict[str, tuple[dict[str, object], int, int]] = {
     "heads": ({"d_model": 2, "n_heads": 300, "d_k": 1, "d_ff": None}, 1, 4),
     "d_k and d_model": ({"d_model": 600, "n_heads": 1, "d_k": 600, "d_v": 2, "d_ff": None}, 1, 4),
     "d_k and d_model, pre": ({"d_model": 600, "n_heads": 1, "d_ff": None, "norm_position": "pre"}, 1, 4),
-    "layers": ({"d_model": 2, "n_heads": 1, "d_ff": 2}, 100, 4),
+    "layers": ({"d_model": 2, "n_heads": 1, "d_ff": 2}, 60, 4),
 }
 
 

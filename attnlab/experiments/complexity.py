@@ -321,7 +321,7 @@ def longest(timings: Mapping[str, Timing], saved: SavedPoints) -> dict[str, Sequ
 def more_timings(
     stage: Stage, tasks: Mapping[Variant, Sequence[Task]], timings: Mapping[str, Timing], pace: float
 ) -> dict[str, Timing]:
-    """More timings of the variants whose order in time is open, as many more each time, while the budget lasts.
+    """More timings of the variants whose order they may still settle, as many more each time, while the budget lasts.
 
     Args:
         pace: seconds of the wall's clock to each that `seconds_for` counts: others have the machine too.
@@ -329,17 +329,19 @@ def more_timings(
     config = stage.config
     found = dict(timings)
     costs_of = {v: pace * seconds_for(v, tasks[v], config, timings) for v in tasks}
-    for times in range(2, MOST_TIMES + 1):
-        still = [v for v in tasks if costs_of[v] < stage.left and is_open(config, v, found)]
+    batches = dict.fromkeys(tasks, 1)
+    while True:
+        few = [v for v in tasks if batches[v] < MOST_TIMES and costs_of[v] < stage.left]
+        still = [v for v in few if is_open(config, v, found)]
         while still and sum(costs_of[v] for v in still) > stage.left:
             still.remove(max(still, key=costs_of.__getitem__))
         if not still:
-            break
+            return found
         stage.telling.more(sum(repeats_of(config, v) * len(tasks[v]) for v in still))
         for v in still:
+            batches[v] += 1
             have = longest({task.key: found[task.key] for task in tasks[v]}, stage.saved)
-            found |= interleaved(stage, tasks[v], times * repeats_of(config, v), config.seed + times, have)
-    return found
+            found |= interleaved(stage, tasks[v], batches[v] * repeats_of(config, v), config.seed + batches[v], have)
 
 
 def seconds_for(v: Variant, tasks: Sequence[Task], config: ComplexityConfig, timings: Mapping[str, Timing]) -> float:
@@ -349,9 +351,10 @@ def seconds_for(v: Variant, tasks: Sequence[Task], config: ComplexityConfig, tim
 
 
 def is_open(config: ComplexityConfig, v: Variant, timings: Mapping[str, Timing]) -> bool:
-    """Whether nothing is settled yet about a variant's time."""
+    """Whether nothing is settled yet about a variant's time, and more timings would tell more."""
     points = [measured(config, v, setting, timings, PeakBytes(None, None, "")) for setting in config.settings]
-    return not fitted(config, v, points, "time").settled
+    fit = fitted(config, v, points, "time")
+    return not fit.settled and fit.sharper
 
 
 def interleaved(

@@ -51,6 +51,8 @@ BELOW_SQUARE = 1.95
 #: What no repetition takes away, relative to each cost: clocks, frequencies, the luck of an address; and of an exact
 #: count: what does not grow with N, or only at times, and is in no law.
 FLOOR, EXACT = 0.01, 0.003
+#: An error below this many times that is as good as it gets.
+SHARP = 1.25
 #: The top octaves: sizes from this fraction of the largest on, and four of them at least.
 TOP, FEWEST_IN_TOP = 8, 4
 #: The constant may be below 0 by this share of the smallest size's cost. A window of w seen from N = 4w on needs 1/7.
@@ -75,6 +77,13 @@ class OrderFit:
     slope_interval: tuple[float, float]
     #: the smallest and the largest N of the top octaves: three, or four sizes
     window: tuple[int, int]
+    #: of a size's cost, relative to it: what its repeats scatter by, and `FLOOR`, which none of them takes away
+    error: float = math.nan
+
+    @property
+    def sharper(self) -> bool:
+        """Whether more repeats would tell more: their scatter is not small beside what no repeats take away."""
+        return not self.error < SHARP * FLOOR
 
 
 def fit_order(
@@ -112,6 +121,7 @@ def fit_order(
         local_slope=slope.value,
         slope_interval=(slope.low, slope.high),
         window=slope.window,
+        error=points.error,
     )
 
 
