@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from attnlab.errors import InputError, MemoryRefused
@@ -125,6 +125,13 @@ def test_bad_csv(tmp_path: Path, case: str) -> None:
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("content", [b"\xff,b\n1,2\n", b",b\xff\nx,2\n", b"a,b\0\n1,2\n"])
+def test_a_column_s_name_that_is_no_text_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.csv: row 1, column \d: .*(bytes that are not UTF-8|a NUL byte)"):
+        read_csv(tmp_path / "x.csv", max_bytes=ROOM)
+
+
 def test_a_file_that_may_not_fit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(b"1,2\n")
     assert read_csv(tmp_path / "x.csv", max_bytes=96).values.shape == (1, 2)
@@ -134,6 +141,8 @@ def test_a_file_that_may_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@example(content=b"\x80\n0")
+@example(content=b",a\xff\nx,1")
 @given(content=st.text("0123456789+-.,;enaift \t\r\n\0\"'x_é\u2028\x0b\x1c").map(str.encode) | st.binary())
 def test_whatever_is_read_is_what_python_reads(tmp_path: Path, content: bytes) -> None:
     """Every cell of an accepted file is a number for Python too, and each row of the file is a row of the array."""

@@ -102,6 +102,9 @@ def _table(text: io.TextIOWrapper) -> tuple[Table, str | None]:
     if fault or np.isinf(table.values).any():
         text.seek(0)
         fault = _first_fault(_rows(text), layout) or fault
+    elif layout.header:
+        text.seek(0)
+        fault = _fault_of_header(next(_rows(text)), layout)
     return table, fault
 
 
@@ -206,6 +209,8 @@ def _first_fault(rows: Iterable[str], layout: Layout) -> str | None:
         cells = _cells(line, layout.separator) if layout.names else [*map(str.strip, line.split(layout.separator))]
         width = width or len(cells)
         if row == 1 and layout.header:
+            if fault := _fault_of_header(line, layout):
+                return fault
             continue
         if layout.names and (fault := _fault_of_name(cells[0])):
             return f"row {row}, column 1: {quoted(cells[0] or '')}: {fault}"
@@ -239,6 +244,14 @@ def _fault(cell: str, separator: str) -> str | None:
     if _NON_FINITE.fullmatch(cell):
         return None
     return next(words for pattern, words in _FAULTS if re.search(pattern, cell))
+
+
+def _fault_of_header(row: str, layout: Layout) -> str | None:
+    """Where a column's name is no text, or None."""
+    for column, cell in enumerate(_cells(row, layout.separator), start=1):
+        if cell and (fault := _fault_of_name(cell)):
+            return f"row 1, column {column}: {quoted(cell)}: {fault}"
+    return None
 
 
 def _fault_of_name(name: str | None) -> str | None:
