@@ -21,7 +21,7 @@ from attnlab.maths.backward import Step, attention_step, feed_forward_step, norm
 from attnlab.maths.block import trace_block
 from attnlab.maths.weights import BlockWeights, initial_block
 from attnlab.records import Finding, Panels, Table
-from tests.rendered import whole
+from tests.rendered import told, whole
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -379,6 +379,10 @@ class TestReport:
         (shallow,) = figures(run(replace(SMALL, layers=1)))
         assert isinstance(shallow.drawable, Panels)
         assert {line.kind for line in shallow.drawable.panels[0].lines} == {"measured"}
+
+    def test_a_path_that_stops_the_collapse_is_said_to(self, record: DepthRecord) -> None:
+        rows = [replace(row, relative_residual=1.0) if row.variant == "residual" else row for row in record.rows]
+        assert "The residual path stops this: with it 1 at layer 4" in told(report(replace(record, rows=rows)))
 
     def test_a_layer_is_told_of_once(self) -> None:
         few = report(run(replace(SMALL, layers=3)))

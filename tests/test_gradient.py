@@ -1,5 +1,6 @@
 """`attnlab gradient` on its own terms: the numbers that the theory promises, what is said of them, what is refused."""
 
+import re
 import tracemalloc
 from dataclasses import replace
 from typing import Any
@@ -247,6 +248,13 @@ class TestReport:
         assert "A trap: from d_k = 2 to 256" in said
         assert 'The law "like exp‖s‖" cannot hold' in said
         assert "The conclusion stands" in said
+
+    def test_a_law_is_said_with_its_number(self, sweep: GradientRecord) -> None:
+        """Which another softmax, or other draws, would change."""
+        assert re.search(r"like d_k\^0\.5\d; scaled", texts(sweep))
+        assert "∂p/∂s the same to 0.250." in texts(replace(sweep, shift=replace(sweep.shift, jacobian_change=0.25)))
+        flat = [replace(row, unscaled=row.scaled) for row in sweep.rows]
+        assert "like d_k^-0.1" in texts(replace(sweep, rows=flat))
 
     def test_tables(self, sweep: GradientRecord) -> None:
         tables = [part for part in whole(report(sweep)) if isinstance(part, Table)]

@@ -182,7 +182,8 @@ def measure_pairs(config: "VarianceConfig", wishes: Wishes) -> None:
 def measure_block(asked: Asked | None, seed: int | None, wishes: Wishes, budget: int) -> None:
     """Measure a block's own scores, or the initialisations alone, and answer."""
     from attnlab.experiments.variance_block import block_steps, run_block
-    from attnlab.experiments.variance_block_report import figures, report
+    from attnlab.experiments.variance_block_figures import figures
+    from attnlab.experiments.variance_block_report import report
     from attnlab.experiments.variance_document import block_csv_table, block_document
     from attnlab.files.config import config_document
     from attnlab.files.documents import csv_bytes

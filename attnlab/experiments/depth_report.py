@@ -108,7 +108,10 @@ def slowed_in_words(record: DepthRecord) -> str:
             said.append(f"{VARIANTS[name].words} {number(early.relative_residual)} at layer {early.layer}{further}")
     if not said:
         return ""
-    return f"The residual path slows this and does not stop it: {'; '.join(said)}."
+    kept = [rows for name in ("residual", "residual_norm", "block") if (rows := rows_of(record, name))]
+    stopped = any(rows[-1].relative_residual >= rows[0].relative_residual for rows in kept)
+    slows = "stops this" if stopped else "slows this and does not stop it"
+    return f"The residual path {slows}: {'; '.join(said)}."
 
 
 def difference_in_words(record: DepthRecord) -> str:

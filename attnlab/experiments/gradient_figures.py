@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from attnlab.experiments.gradient import GradientRecord, Regime
+from attnlab.experiments.gradient_report import said
 from attnlab.experiments.gradient_rows import VALUE_WIDTH
 from attnlab.records import Figure, Line, Mark, Panels, Quantity, Series
 from attnlab.theory.gradients import claimed_exponent
@@ -25,12 +26,15 @@ def figures(record: GradientRecord) -> list[Figure]:
 
 
 def title(record: GradientRecord) -> str:
-    """The finding."""
-    peak = max(row.unscaled.query_gradient_median.value or 0.0 for row in record.rows)
-    last = record.rows[-1].unscaled.query_gradient_median.value or 0.0
-    if last < peak / 2:
-        return "Without 1/√d_k most queries lose their gradient while the largest grow; with it, both stay"
-    return "Without 1/√d_k the gradient that reaches the query grows; with it, it stays"
+    """The finding in numbers: where median and 99th percentile of the gradient end, without the factor and with it."""
+    last = record.rows[-1]
+    ends = [
+        f"{said(regime, 'query_gradient_median')} and {said(regime, 'query_gradient_p99')}"
+        for regime in (last.unscaled, last.scaled)
+    ]
+    return (
+        f"At d_k {last.d_k:,} the gradient's median and 99th percentile are {ends[0]} without 1/√d_k, {ends[1]} with it"
+    )
 
 
 def magnitude_panel(record: GradientRecord) -> Series:

@@ -91,13 +91,14 @@ def most_rows(rows: Sequence[GradientRow]) -> str:
 
 
 def the_largest(rows: Sequence[GradientRow]) -> str:
-    """The growth of the 99th percentile."""
-    name = "query_gradient_p99"
-    ends = [said(regime, name) for row in (rows[0], rows[-1]) for regime in (row.unscaled, row.scaled)]
-    return (
-        f"A few grow, nearly like √d_k: the 99th percentile goes from {ends[0]} to {ends[2]}; scaled, from {ends[1]} "
-        f"to {ends[3]}."
-    )
+    """The growth of the 99th percentile, and with which power of d_k from end to end."""
+    name, first, last = "query_gradient_p99", rows[0], rows[-1]
+    ends = [said(regime, name) for row in (first, last) for regime in (row.unscaled, row.scaled)]
+    low, high = (row.unscaled.query_gradient_p99.value or 0.0 for row in (first, last))
+    text = f"The 99th percentile goes from {ends[0]} to {ends[2]}"
+    if low > 0 and high > 0:
+        text += f", like d_k^{math.log(high / low) / math.log(last.d_k / first.d_k):.2f}"
+    return f"{text}; scaled, from {ends[1]} to {ends[3]}."
 
 
 def slopes_table(record: GradientRecord) -> Table:
@@ -296,8 +297,8 @@ def refuted_in_short(record: GradientRecord) -> str:
     largest = max(max(row.scaled.jacobian_spectral_max, row.unscaled.jacobian_spectral_max) for row in record.rows)
     return (
         f"The course's e^‖s‖ is not its law: with {shift.shift:g} added to every score ‖s‖ is "
-        f"{number(shift.shifted_norm / shift.norm)} times as long, and ∂p/∂s the same. No softmax explodes: its ∂p/∂s "
-        f"was {largest:.3f} at most, and cannot pass ½."
+        f"{number(shift.shifted_norm / shift.norm)} times as long, and ∂p/∂s the same to "
+        f"{number(shift.jacobian_change)}. No softmax explodes: its ∂p/∂s was {largest:.3f} at most, and cannot pass ½."
     )
 
 

@@ -6,6 +6,7 @@ from attnlab.experiments.lookup import LookupRecord
 from attnlab.experiments.lookup_report import at_mark, of_width, widths
 from attnlab.experiments.lookup_table import LookupRow
 from attnlab.records import Figure, Line, Mark, Panels, Series
+from attnlab.show.numbers import number
 from attnlab.theory.lookup import horizon, match_weights
 
 #: Distances below this share of the first are rounding and are not drawn.
@@ -25,8 +26,10 @@ def figures(record: LookupRecord) -> list[Figure]:
 def hardening(record: LookupRecord) -> Panels:
     """Above the largest weight, below the distance to the hard lookup, both with what bounds them."""
     shown = [row for row in record.rows if row.distance > ROUNDING * record.rows[0].distance]
+    first, last = shown[0], shown[-1]
     return Panels(
-        title="Attention hardens into a table lookup as β grows, within its bounds",
+        title=f"As β grows to {number(last.beta)} the best key's weight goes from {number(first.max_weight)} to "
+        f"{number(last.max_weight)}, and the output comes to {number(last.distance)} from its value",
         panels=[weight_series(shown), distance_series(shown)],
     )
 
@@ -91,13 +94,22 @@ def horizon_series(record: LookupRecord) -> Series:
         if at_mark(record, d_k) is not None:
             marks.append(Mark(x=horizon(d_k), label=f"{round(horizon(d_k)):,}"))
     return Series(
-        title="A matching key keeps half of the weight among e^(√d_k − ½) others (marks)",
+        title=horizon_title(record),
         x_axis="N, other keys",
         y_axis="weight of the key equal to the query",
         lines=lines,
         marks=marks,
         log_x=True,
     )
+
+
+def horizon_title(record: LookupRecord) -> str:
+    """What a matching key keeps among so many others as the rule of thumb says, or at the last N."""
+    marked = [row.weight for d_k in widths(record) if (row := at_mark(record, d_k)) is not None]
+    where = "e^(√d_k − ½) others (marks)" if marked else f"{record.horizon[-1].n:,} others"
+    kept = sorted(marked or [of_width(record, d_k)[-1].weight for d_k in widths(record)])
+    least, most = f"{kept[0]:.2f}", f"{kept[-1]:.2f}"
+    return f"A matching key keeps {least if least == most else f'{least} to {most}'} of the weight among {where}"
 
 
 def predicted_line(d_k: int, most: int) -> Line:
