@@ -44,7 +44,6 @@ FormatOption = Annotated[
         rich_help_panel=options.OUTPUT,
     ),
 ]
-N = Annotated[int | None, typer.Option(help="so many random tokens", rich_help_panel=options.INPUT)]
 Query = Annotated[
     str | None,
     typer.Option(
@@ -100,7 +99,7 @@ def diagram(
     text_file: texts.TextFile = None,
     ids: texts.Ids = None,
     truncate: texts.Truncate = False,
-    n: N = None,
+    n: options.RandomTokens = None,
     words: options.Words = None,
     max_n: MaxN = None,
     seed: options.Seed = None,

@@ -57,9 +57,6 @@ Layers = Annotated[
     str | None,
     typer.Option(help="only these, such as 0-3; none above is read", metavar="LIST", rich_help_panel=options.MEASURE),
 ]
-Heads = Annotated[
-    str | None, typer.Option(help="only these, in every layer", metavar="LIST", rich_help_panel=options.MEASURE)
-]
 KernelOption = Annotated[
     str,
     typer.Option(
@@ -68,18 +65,6 @@ KernelOption = Annotated[
         metavar="KERNEL",
         rich_help_panel=options.MEASURE,
     ),
-]
-Asymmetry = Annotated[
-    bool,
-    typer.Option(
-        "--asymmetry",
-        help="measure it also without the matrices: a second pass, about as long",
-        rich_help_panel=options.MEASURE,
-    ),
-]
-Arrays = Annotated[
-    bool,
-    typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names", rich_help_panel=options.OUTPUT),
 ]
 WeightsOnly = Annotated[
     bool, typer.Option("--weights", help="look at the weights alone; needs no text", rich_help_panel=options.MEASURE)
@@ -97,11 +82,11 @@ def inspect(
     statistic: Statistic = STATISTIC,
     head: Head = None,
     layers: Layers = None,
-    heads: Heads = None,
+    heads: options.OnlyHeads = None,
     kernel: KernelOption = KERNEL,
-    asymmetry: Asymmetry = False,
+    asymmetry: options.Asymmetry = False,
     out: options.Out = None,
-    arrays: Arrays = False,
+    arrays: options.Arrays = False,
     details: options.Details = False,
     no_figures: options.NoFigures = False,
     json: options.Json = False,

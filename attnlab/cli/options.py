@@ -97,6 +97,22 @@ Head = Annotated[
         rich_help_panel=SHOW,
     ),
 ]
+OnlyHeads = Annotated[
+    str | None, typer.Option(help="only these, in every layer", metavar="LIST", rich_help_panel=MEASURE)
+]
+Asymmetry = Annotated[
+    bool,
+    typer.Option(
+        "--asymmetry",
+        help="measure it also without the matrices: a second pass, about as long",
+        rich_help_panel=MEASURE,
+    ),
+]
+Arrays = Annotated[
+    bool,
+    typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names", rich_help_panel=OUTPUT),
+]
+RandomTokens = Annotated[int | None, typer.Option(help="so many random tokens", rich_help_panel=INPUT)]
 
 #: More digits stand for no size, and float would not hold them.
 _SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([kmgt]?)i?b?", re.IGNORECASE | re.ASCII)

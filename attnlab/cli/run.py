@@ -53,10 +53,6 @@ Scale = Annotated[
 Layers = Annotated[
     str | None, typer.Option(help="only these, such as 0-3,5", metavar="LIST", rich_help_panel=options.MEASURE)
 ]
-Heads = Annotated[
-    str | None, typer.Option(help="only these, in every layer", metavar="LIST", rich_help_panel=options.MEASURE)
-]
-N = Annotated[int | None, typer.Option(help="so many random tokens", rich_help_panel=options.INPUT)]
 Qkv = Annotated[
     str | None,
     typer.Option(
@@ -74,18 +70,6 @@ KernelOption = Annotated[
         rich_help_panel=options.MEASURE,
     ),
 ]
-Asymmetry = Annotated[
-    bool,
-    typer.Option(
-        "--asymmetry",
-        help="measure it also without the matrices: a second pass, about as long",
-        rich_help_panel=options.MEASURE,
-    ),
-]
-Arrays = Annotated[
-    bool,
-    typer.Option("--arrays", help="also write arrays.npz, under TransformerLens names", rich_help_panel=options.OUTPUT),
-]
 
 
 def run(
@@ -97,7 +81,7 @@ def run(
     text_file: texts.TextFile = None,
     ids: texts.Ids = None,
     truncate: texts.Truncate = False,
-    n: N = None,
+    n: options.RandomTokens = None,
     words: options.Words = None,
     set_: options.Set = None,
     dk: Dk = None,
@@ -105,12 +89,12 @@ def run(
     scale: Scale = None,
     head: options.Head = None,
     layers: Layers = None,
-    heads: Heads = None,
+    heads: options.OnlyHeads = None,
     kernel: KernelOption = "auto",
-    asymmetry: Asymmetry = False,
+    asymmetry: options.Asymmetry = False,
     seed: options.Seed = None,
     out: options.Out = None,
-    arrays: Arrays = False,
+    arrays: options.Arrays = False,
     details: options.Details = False,
     no_figures: options.NoFigures = False,
     json: options.Json = False,
